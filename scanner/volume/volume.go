@@ -1,0 +1,93 @@
+// Package volume finds every file system on a medium and says how each byte of the medium is accounted for.
+//
+// It trusts nothing on the medium. Partition tables are read in every way in which they can be read; each region that a
+// table, a gap or the whole device gives is probed for every file system; all that match are read. The readers below this
+// package (fat, exfat) turn one volume into entries. They hand out where content lies and never read it: the scanner does,
+// in the order of the medium, so that each block leaves it once.
+//
+// What is learned about a medium is never an error here: it is a finding, an outcome, or a class. An error means that the
+// caller's own function failed or the context ended.
+package volume
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"pratique/scanner/report"
+)
+
+// Source is the medium, or a range of it. ReadAt follows io.ReaderAt. Any error but io.EOF at the end is a read error of
+// the medium. Implementations are safe for concurrent use.
+type Source interface {
+	io.ReaderAt
+	Size() int64     // bytes
+	SectorSize() int // 512, 1024, 2048 or 4096; what the device said, or 512
+}
+
+// ErrUnreadable marks what a reader returns when the medium did not give the bytes it needs.
+var ErrUnreadable = errors.New("the medium could not be read")
+
+// ErrMalformed marks what a reader returns when the structures contradict themselves.
+var ErrMalformed = errors.New("the structure is damaged")
+
+// Extent is a range of a volume. A negative Start is a hole, which reads as zeros.
+type Extent struct {
+	Start int64 // bytes from the volume's start
+	Bytes int64
+}
+
+// Entry is a file, an empty or full directory, a stream, or an area (unallocated space, a lost chain).
+type Entry struct {
+	Path string // WTF-8 as stored, components joined with '/', no leading slash; for an area a description
+	Kind report.Kind
+	Size int64 // bytes of content
+	// Valid is how many of those bytes are stored; the rest reads as zeros (exFAT's ValidDataLength). Readers set it to
+	// Size where the format has no such thing.
+	Valid int64
+	// Extents cover the allocated clusters in order of content, so their sum is at least Valid unless Outcome says why not.
+	// Neighbours are merged.
+	Extents []Extent
+	// Outcome is Unscanned for what is still to be read and scanned. A reader that knows better sets it: Clean for a
+	// directory it walked in full, Malformed or Unreadable for an entry whose content cannot be located in full.
+	Outcome  report.Outcome
+	Findings []report.Finding
+	// Empty is true for a directory with no entry at all.
+	Empty bool
+}
+
+// Options say what a walk includes.
+type Options struct {
+	Deep bool // also emit unallocated clusters and the slack behind files, as areas
+}
+
+// Summary is what a walk learned about the volume as a whole.
+type Summary struct {
+	// Outcome is Clean if every entry was reached and the accounting of clusters agrees; else Malformed, Unreadable,
+	// TooLarge. The zero value refuses.
+	Outcome  report.Outcome
+	Reason   string // one sentence if the outcome is not Clean
+	Findings []report.Finding
+}
+
+// FileSystem reads one volume. The readers implement it.
+type FileSystem interface {
+	// Used is the number of bytes in allocated clusters, as far as the volume's own tables say; for progress only.
+	Used() int64
+	// Walk calls emit once for each entry, in an order of its choice, with paths that are never empty. It returns an error
+	// only if emit returned one or ctx ended, and then that error. An Entry and its slices belong to emit's callee.
+	Walk(ctx context.Context, opts Options, emit func(Entry) error) (Summary, error)
+}
+
+// Section is the range [start, start+bytes) of src as a Source of its own. Reading past its end is io.EOF, even where src
+// goes on: a volume never sees its neighbour's bytes.
+func Section(src Source, start, bytes int64) Source {
+	return &section{io.NewSectionReader(src, start, bytes), src.SectorSize()}
+}
+
+type section struct {
+	*io.SectionReader
+	sector int
+}
+
+func (s *section) SectorSize() int { return s.sector }
