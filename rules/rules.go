@@ -1,0 +1,207 @@
+// Package rules says what a rule pack holds: YARA rules, a blocklist of hashes, and for each equipment class a policy on
+// findings and file types. It is pure Go and matches nothing itself: libyara is behind rules/yara, lists behind
+// rules/blocklist.
+//
+// A pack is a folder:
+//
+//	pack.toml          name and version
+//	yara/*.yar         rules; a rule's meta "severity" (inform, warn, block) decides what a match does, absent means block
+//	hashes.txt         SHA-256, SHA-1 or MD5 in hex, one a line, '#' comments
+//	policy/CLASS.toml  what a medium for that equipment class may hold
+//
+// The package trusts the pack's author, and nobody else: decoding is strict, an unknown key is an error, and a class
+// without a policy cannot be screened for. A site adds to a pack with With; it cannot take away.
+package rules
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Limits on a pack. Public rule sets of 3,000 rules are 6 MB of source; ten million hashes are 650 MB of text.
+const (
+	maxSourceBytes = 64 << 20
+	maxSources     = 20_000
+	maxListBytes   = 2 << 30
+)
+
+// Source is one file of YARA rules.
+type Source struct {
+	Name string // path below the pack's yara folder; the namespace of its rules
+	Text []byte
+}
+
+// Pack is a rule pack in memory.
+type Pack struct {
+	Name     string
+	Version  uint64
+	Digest   [32]byte // over every file, so that a token names exactly what was looked for
+	YARA     []Source
+	Lists    [][]byte // hash lists as text
+	Policies map[string]Policy
+}
+
+// LoadFS reads a pack from a folder.
+func LoadFS(fsys fs.FS) (Pack, error) {
+	var head struct {
+		Name    string `toml:"name"`
+		Version uint64 `toml:"version"`
+	}
+	text, err := fs.ReadFile(fsys, "pack.toml")
+	if err != nil {
+		return Pack{}, fmt.Errorf("rule pack: %w", err)
+	}
+	if err := decodeStrict(text, &head); err != nil {
+		return Pack{}, fmt.Errorf("rule pack: pack.toml: %w", err)
+	}
+	if head.Name == "" || head.Version == 0 {
+		return Pack{}, errors.New("rule pack: pack.toml has no name or no version")
+	}
+	pack := Pack{Name: head.Name, Version: head.Version, Policies: map[string]Policy{}}
+	sum := newPackDigest()
+	sum.add("pack.toml", text)
+
+	if pack.YARA, err = loadYARA(fsys, "yara", sum); err != nil {
+		return Pack{}, err
+	}
+	if list, err := fs.ReadFile(fsys, "hashes.txt"); err == nil {
+		pack.Lists = append(pack.Lists, list)
+		sum.add("hashes.txt", list)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return Pack{}, fmt.Errorf("rule pack: %w", err)
+	}
+	policies, err := fs.Glob(fsys, "policy/*.toml")
+	if err != nil {
+		return Pack{}, fmt.Errorf("rule pack: %w", err)
+	}
+	for _, name := range policies { // Glob sorts
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return Pack{}, fmt.Errorf("rule pack: %w", err)
+		}
+		policy, err := ParsePolicy(text)
+		if err != nil {
+			return Pack{}, fmt.Errorf("rule pack: %s: %w", name, err)
+		}
+		if want := strings.TrimSuffix(path.Base(name), ".toml"); policy.Class != want {
+			return Pack{}, fmt.Errorf("rule pack: %s is for class %q", name, policy.Class)
+		}
+		pack.Policies[policy.Class] = policy
+		sum.add(name, text)
+	}
+	if len(pack.Policies) == 0 {
+		return Pack{}, errors.New("rule pack: no equipment class has a policy")
+	}
+	pack.Digest = sum.sum()
+	return pack, nil
+}
+
+// With returns the pack with a folder of YARA files and a hash list added; either may be nil. The digest covers what was
+// added, and the name says that something was.
+func (p Pack) With(yara fs.FS, list io.Reader) (Pack, error) {
+	if yara == nil && list == nil {
+		return p, nil
+	}
+	sum := newPackDigest()
+	sum.add("pack", p.Digest[:])
+	if yara != nil {
+		added, err := loadYARA(yara, ".", sum)
+		if err != nil {
+			return Pack{}, err
+		}
+		if len(added) == 0 {
+			return Pack{}, errors.New("the rules folder holds no .yar or .yara file")
+		}
+		p.YARA = append(slices.Clone(p.YARA), added...)
+	}
+	if list != nil {
+		text, err := io.ReadAll(io.LimitReader(list, maxListBytes+1))
+		if err != nil {
+			return Pack{}, fmt.Errorf("blocklist: %w", err)
+		}
+		if len(text) > maxListBytes {
+			return Pack{}, fmt.Errorf("blocklist: longer than %d bytes", int64(maxListBytes))
+		}
+		p.Lists = append(slices.Clone(p.Lists), text)
+		sum.add("hashes.txt", text)
+	}
+	p.Name += "+local"
+	p.Digest = sum.sum()
+	return p, nil
+}
+
+// loadYARA reads every .yar and .yara file below root, in the order of their names.
+func loadYARA(fsys fs.FS, root string, sum *packDigest) ([]Source, error) {
+	var out []Source
+	total := 0
+	err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) && name == root && root != "." {
+				return fs.SkipAll // a pack may have no rules of its own
+			}
+			return err
+		}
+		if ext := path.Ext(name); d.IsDir() || ext != ".yar" && ext != ".yara" {
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", name)
+		}
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		if total += len(text); total > maxSourceBytes || len(out) == maxSources {
+			return fmt.Errorf("more than %d files or %d bytes of rules", maxSources, maxSourceBytes)
+		}
+		out = append(out, Source{Name: name, Text: text})
+		sum.add(name, text)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	return out, nil
+}
+
+// packDigest hashes names and contents with their lengths, so that no two sets of files give the same bytes.
+type packDigest struct{ buf bytes.Buffer }
+
+func newPackDigest() *packDigest {
+	d := &packDigest{}
+	d.buf.WriteString("pratique rule pack v1\x00")
+	return d
+}
+
+func (d *packDigest) add(name string, text []byte) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(name)))
+	d.buf.Write(n[:])
+	d.buf.WriteString(name)
+	sum := sha256.Sum256(text)
+	d.buf.Write(sum[:])
+}
+
+func (d *packDigest) sum() [32]byte { return sha256.Sum256(d.buf.Bytes()) }
+
+// decodeStrict decodes TOML and refuses keys that v does not have.
+func decodeStrict(text []byte, v any) error {
+	meta, err := toml.Decode(string(text), v)
+	if err != nil {
+		return err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return fmt.Errorf("unknown key %q", unknown[0].String())
+	}
+	return nil
+}
