@@ -1,0 +1,178 @@
+package clearance
+
+import (
+	"bytes"
+	"errors"
+
+	"pratique/scanner/report"
+)
+
+// ErrNeedManifest says that the token alone cannot tell whether the content is the same: the medium has more volumes than
+// the one that is seen, or streams that are not seen.
+var ErrNeedManifest = errors.New("the manifest is needed for this comparison")
+
+// View is how much of a medium is seen.
+type View uint8
+
+// The views. The zero value is none, and compares nothing.
+const (
+	NoView      View = iota
+	WholeMedium      // an image or the device: every volume, with streams
+	Folder           // one volume as an operating system shows it, where streams cannot be seen
+)
+
+// ChangeKind is what became of an entry.
+type ChangeKind uint8
+
+// The kinds of change.
+const (
+	Changed ChangeKind = iota // same path, other content or kind
+	Added
+	Removed
+)
+
+// Change is one difference between what was cleared and what is there.
+type Change struct {
+	Kind   ChangeKind
+	Volume int      // its place among the volumes that are seen; for Removed among those that were cleared
+	Key    [32]byte // PathKey
+	Entry  report.Kind
+	Size   uint64 // for Removed of what was cleared, else of what is there
+	SHA256 [32]byte
+}
+
+// MaxChanges is how many differences are listed; one is enough for the answer.
+const MaxChanges = 1_000
+
+// Comparison is the answer to whether a medium still holds what was cleared. Its zero value says no.
+type Comparison struct {
+	Equal   bool
+	Changes []Change // at most MaxChanges, and only if there was a manifest
+	More    bool     // there are more changes
+	// StreamsUnchecked is how many cleared streams could not be looked at.
+	StreamsUnchecked uint64
+}
+
+// Compare holds what is seen against the claims of a token. seen is a sealed manifest with the token's id. cleared is the
+// token's manifest or nil; it must be the one that Verify accepts, or the answer is no.
+func Compare(c Claims, cleared, seen *Manifest, view View) (Comparison, error) {
+	content, sealed := seen.Content()
+	if !sealed || seen.id != c.ID {
+		return Comparison{}, errOpen
+	}
+	if cleared != nil {
+		if known, sealed := cleared.Content(); !sealed || cleared.id != c.ID || known != c.Content {
+			return Comparison{}, ErrMalformed
+		}
+	}
+	switch view {
+	case WholeMedium:
+		return compareWhole(c, content, cleared, seen), nil
+	case Folder:
+		if len(seen.volumes) != 1 {
+			return Comparison{}, errors.New("clearance: a folder is one volume")
+		}
+		return compareFolder(c, content, cleared, seen)
+	}
+	return Comparison{}, errors.New("clearance: nothing was seen")
+}
+
+func compareWhole(c Claims, content Content, cleared, seen *Manifest) Comparison {
+	result := Comparison{Equal: content == c.Content}
+	if result.Equal || cleared == nil {
+		return result
+	}
+	for i := range max(len(cleared.volumes), len(seen.volumes)) {
+		var was, is []leaf
+		if i < len(cleared.volumes) {
+			was = cleared.volumes[i].leaves
+		}
+		if i < len(seen.volumes) {
+			is = seen.volumes[i].leaves
+		}
+		result.add(difference(i, was, is, true))
+	}
+	return result
+}
+
+func compareFolder(c Claims, content Content, cleared, seen *Manifest) (Comparison, error) {
+	if cleared == nil {
+		if c.Content.Volumes != 1 || c.Content.Streams != 0 {
+			return Comparison{}, ErrNeedManifest
+		}
+		return Comparison{Equal: content == c.Content}, nil
+	}
+	// The folder must equal one of the volumes. If it equals none, the nearest one is what the person wants to hear about.
+	var nearest []Change
+	for i := range cleared.volumes {
+		changes := difference(0, cleared.volumes[i].leaves, seen.volumes[0].leaves, false)
+		if len(changes) == 0 {
+			result := Comparison{Equal: true}
+			for _, l := range cleared.volumes[i].leaves {
+				if l.kind == leafStream {
+					result.StreamsUnchecked++
+				}
+			}
+			return result, nil
+		}
+		if nearest == nil || len(changes) < len(nearest) {
+			nearest = changes
+		}
+	}
+	var result Comparison
+	result.add(nearest)
+	return result, nil
+}
+
+func (r *Comparison) add(changes []Change) {
+	room := MaxChanges - len(r.Changes)
+	if len(changes) > room {
+		changes, r.More = changes[:room], true
+	}
+	r.Changes = append(r.Changes, changes...)
+}
+
+// difference walks two sorted lists side by side. It stops at one more change than can be shown.
+func difference(volume int, was, is []leaf, streams bool) []Change {
+	var changes []Change
+	for (len(was) > 0 || len(is) > 0) && len(changes) <= MaxChanges {
+		order := 0
+		switch {
+		case len(was) == 0:
+			order = 1
+		case len(is) == 0:
+			order = -1
+		default:
+			order = bytes.Compare(was[0].key[:], is[0].key[:])
+		}
+		switch {
+		case order < 0:
+			if streams || was[0].kind != leafStream {
+				changes = append(changes, was[0].change(Removed, volume))
+			}
+			was = was[1:]
+		case order > 0:
+			changes = append(changes, is[0].change(Added, volume))
+			is = is[1:]
+		default:
+			if was[0] != is[0] {
+				changes = append(changes, is[0].change(Changed, volume))
+			}
+			was, is = was[1:], is[1:]
+		}
+	}
+	return changes
+}
+
+func (l *leaf) change(kind ChangeKind, volume int) Change {
+	c := Change{Kind: kind, Volume: volume, Key: l.key, Size: l.size, SHA256: l.sum}
+	switch l.kind {
+	case leafFile:
+		c.Entry = report.File
+	case leafDirectory:
+		c.Entry = report.Directory
+	case leafStream:
+		c.Entry = report.Stream
+	}
+	return c
+}

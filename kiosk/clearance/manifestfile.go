@@ -1,0 +1,118 @@
+package clearance
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// manifestMagic opens the file. The digit is the version of the format.
+const manifestMagic = "pratique manifest 1\n"
+
+// WriteTo writes a sealed manifest as a file.
+func (m *Manifest) WriteTo(w io.Writer) (int64, error) {
+	if m.content == nil {
+		return 0, errOpen
+	}
+	out := &counter{w: bufio.NewWriterSize(w, 64<<10)}
+	out.Write([]byte(manifestMagic))
+	out.Write(m.id[:])
+	out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(m.volumes))))
+	var buf [leafBytes]byte
+	for i := range m.volumes {
+		out.Write(binary.BigEndian.AppendUint64(nil, uint64(len(m.volumes[i].leaves))))
+		for j := range m.volumes[i].leaves {
+			out.Write(m.volumes[i].leaves[j].append(buf[:0]))
+		}
+	}
+	if out.err == nil {
+		out.err = out.w.Flush()
+	}
+	return out.n, out.err
+}
+
+// counter counts what it writes and keeps the first error.
+type counter struct {
+	w   *bufio.Writer
+	n   int64
+	err error
+}
+
+func (c *counter) Write(p []byte) {
+	if c.err != nil {
+		return
+	}
+	n, err := c.w.Write(p)
+	c.n, c.err = c.n+int64(n), err
+}
+
+// ReadManifest reads what WriteTo wrote, to the end of r, and computes its tree again. It takes no count for granted:
+// memory grows only with bytes that were really there. Nothing is proved until the content it returns is held against a
+// token, which Verify does.
+func ReadManifest(r io.Reader) (*Manifest, error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	var head [len(manifestMagic) + 16 + 4]byte
+	if _, err := io.ReadFull(in, head[:]); err != nil {
+		return nil, manifestEnd(err)
+	}
+	if string(head[:len(manifestMagic)]) != manifestMagic {
+		return nil, fmt.Errorf("manifest: %w: not a manifest of version 1", ErrMalformed)
+	}
+	m := NewManifest([16]byte(head[len(manifestMagic):]))
+	volumes := binary.BigEndian.Uint32(head[len(manifestMagic)+16:])
+	if volumes > MaxVolumes {
+		return nil, fmt.Errorf("manifest: %w: %d volumes", ErrMalformed, volumes)
+	}
+	for i := range int(volumes) {
+		v := volumeTree{id: i}
+		var count [8]byte
+		if _, err := io.ReadFull(in, count[:]); err != nil {
+			return nil, manifestEnd(err)
+		}
+		n := binary.BigEndian.Uint64(count[:])
+		if n > uint64(MaxLeaves-m.leaves) {
+			return nil, fmt.Errorf("manifest: %w: %d entries", ErrMalformed, n)
+		}
+		var buf [leafBytes]byte
+		for range n {
+			if _, err := io.ReadFull(in, buf[:]); err != nil {
+				return nil, manifestEnd(err)
+			}
+			if len(v.leaves) == cap(v.leaves) {
+				v.leaves = slices.Grow(v.leaves, 64+len(v.leaves)/8)
+			}
+			v.leaves = append(v.leaves, leaf{
+				kind: buf[0],
+				key:  [32]byte(buf[1:33]),
+				size: binary.BigEndian.Uint64(buf[33:41]),
+				sum:  [32]byte(buf[41:]),
+			})
+		}
+		m.leaves += int(n)
+		m.volumes = append(m.volumes, v)
+	}
+	if _, err := in.ReadByte(); err != io.EOF {
+		if err == nil {
+			err = fmt.Errorf("manifest: %w: bytes after the end", ErrMalformed)
+		}
+		return nil, err
+	}
+	if _, err := m.finish(); err != nil {
+		if errors.Is(err, ErrDuplicate) {
+			err = fmt.Errorf("manifest: %w: order", ErrMalformed)
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+// manifestEnd tells a file that is too short, which is malformed, from one that could not be read.
+func manifestEnd(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("manifest: %w: it ends too early", ErrMalformed)
+	}
+	return fmt.Errorf("manifest: %w", err)
+}
