@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
+	"pratique/scanner/volume/readers"
+)
+
+// image reads every volume of an image with the scanner's own readers. Whatever they cannot read in full is an error: a
+// comparison of a part is no answer.
+func (s *sight) image(ctx context.Context, t target) error {
+	src := imageSource{t}
+	layout, err := volume.Map(ctx, src)
+	if err != nil {
+		return err
+	}
+	for _, r := range layout.Regions {
+		if !r.Class.Accounted() {
+			return fmt.Errorf("the image cannot be read in full: %s (%s)", r.What, r.Class)
+		}
+	}
+	buf := make([]byte, readBytes)
+	for _, c := range layout.Volumes {
+		if err := s.manifest.AddVolume(c.ID); err != nil {
+			return err
+		}
+		reader, err := readers.Open(src, c)
+		if err != nil {
+			text, _ := readers.OutcomeOf(c, err)
+			return fmt.Errorf("%s: %s", c.What, text)
+		}
+		section := volume.Section(src, c.Start, c.Bytes)
+		summary, err := reader.Walk(ctx, volume.Options{}, func(e volume.Entry) error {
+			return s.entry(ctx, section, c, e, buf)
+		})
+		if err != nil {
+			return err
+		}
+		if summary.Outcome != report.Clean {
+			return fmt.Errorf("%s: %s", c.What, summary.Reason)
+		}
+	}
+	return nil
+}
+
+// entry takes in one entry of a volume.
+func (s *sight) entry(ctx context.Context, section volume.Source, c volume.Candidate, e volume.Entry, buf []byte) error {
+	if e.Kind == report.Area {
+		return nil // unallocated bytes are no content
+	}
+	switch e.Outcome {
+	case report.Unscanned, report.Clean, report.Flagged:
+	default:
+		return fmt.Errorf("%s: %s is %v", c.What, strconv.Quote(e.Path), e.Outcome)
+	}
+	if e.Kind == report.Directory {
+		return s.add(c.ID, e.Kind, e.Path, 0, [32]byte{})
+	}
+	worth, err := s.worthHashing(e.Size)
+	if err != nil {
+		return err
+	}
+	if !worth {
+		return s.add(c.ID, e.Kind, e.Path, e.Size, [32]byte{})
+	}
+	h := sha256.New()
+	n, err := copyContext(ctx, h, content(section, &e), buf)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", c.What, strconv.Quote(e.Path), err)
+	}
+	if n != e.Size {
+		return fmt.Errorf("%s: %s: %d of %d bytes could be read", c.What, strconv.Quote(e.Path), n, e.Size)
+	}
+	return s.add(c.ID, e.Kind, e.Path, e.Size, [32]byte(h.Sum(nil)))
+}
+
+// content reads an entry through its extents: stored bytes first, then zeros up to its size.
+func content(section volume.Source, e *volume.Entry) io.Reader {
+	var parts []io.Reader
+	left := e.Valid
+	for _, x := range e.Extents {
+		n := min(x.Bytes, left)
+		if x.Start < 0 {
+			parts = append(parts, io.LimitReader(zeros{}, n))
+		} else {
+			parts = append(parts, io.NewSectionReader(section, x.Start, n))
+		}
+		left -= n
+	}
+	if left == 0 {
+		parts = append(parts, io.LimitReader(zeros{}, e.Size-e.Valid))
+	}
+	return io.MultiReader(parts...)
+}
+
+// zeros is what a hole reads as.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// imageSource is an image as the readers want it.
+type imageSource struct{ t target }
+
+func (s imageSource) ReadAt(p []byte, off int64) (int, error) {
+	n, err := s.t.file.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", volume.ErrUnreadable, err)
+	}
+	return n, err
+}
+
+func (s imageSource) Size() int64     { return s.t.size }
+func (s imageSource) SectorSize() int { return sectorBytes }

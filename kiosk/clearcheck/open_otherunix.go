@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package main
+
+// noAccessTime has no counterpart here.
+const noAccessTime = 0
