@@ -13,9 +13,10 @@ import "fmt"
 
 // Limits on what a Report holds. The scanning process may be an attacker's, so each bounds memory, not only style.
 const (
-	MaxNotClean  = 10_000 // items that are not clean, kept one by one; a medium with more is blocked
-	MaxFindings  = 1_000  // findings about a volume or the medium
-	MaxPerItem   = 64     // findings on one item
+	MaxNotClean  = 10_000     // items that are not clean, kept one by one; a medium with more is blocked
+	MaxFindings  = 1_000      // findings about a volume or the medium
+	MaxPerItem   = 64         // findings on one item
+	MaxItems     = 20_000_000 // items in one scan: twice the largest medium foreseen; bounds the log's rows
 	MaxVolumes   = 256
 	MaxRegions   = 4_096
 	MaxTypes     = 256    // distinct content types; further ones are counted as "other"
@@ -147,7 +148,7 @@ type Item struct {
 	Member   string // path inside a container, outermost first, joined with "//"; empty for the container itself
 	Kind     Kind
 	Size     int64    // bytes of content
-	SHA256   [32]byte // of the bytes that were scanned; valid only if Outcome.Seen()
+	SHA256   [32]byte // of the bytes that were scanned, of nothing for a directory; valid only if Outcome.Seen()
 	Type     string   // media type by content, such as "application/pdf"
 	Outcome  Outcome
 	Findings []Finding
