@@ -1,0 +1,389 @@
+// Package scanner reads one medium from its first byte to its last and says what it saw: how the medium is divided, what
+// every file, stream, directory and gap is, and what became of each. It is one straight line: the layout, then each volume,
+// then each item; one reader, in the order of the medium, fills the slots' buffers; each buffer is hashed here while a
+// yaraworker matches the same bytes; and the results leave in the order in which they were read, so that the same medium
+// gives the same messages however many slots there are and whichever is faster.
+//
+// It trusts its own memory, the job, the blocklists, and that whoever reads its messages counts them too. It does not trust
+// the medium, which may be crafted, may fail, and may show other bytes when it is read again; what it says of an item is
+// taken from one read (what was hashed is what was matched), and a second read, which only content larger than a buffer
+// needs, is compared with the first. It does not trust the yaraworkers either: one that dies, hangs or talks nonsense is
+// replaced, and costs the item that it was at.
+//
+// It decides nothing. Every error on the way becomes an outcome other than clean, or a region or volume that bars a
+// clearance, or a sentence in the last message. An error of Scan itself means that the last message was not sent.
+//
+// Limits: windowEntries, windowExtents, batchBytes, maxDeaths here, those of packages report, slot and volume there. Content
+// is matched whole up to the size of a slot's buffer, and in overlapping blocks above; programs above that size are too
+// large, because the part of YARA that understands them would see their first block only. Nothing is unpacked.
+package scanner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pratique/rules/blocklist"
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
+	"pratique/scanner/volume/readers"
+)
+
+const (
+	// progressEvery is how often people see a number move; progressIdle how often they and the supervisor hear that
+	// YARA is at work while nothing else happens.
+	progressEvery = 100 * time.Millisecond
+	progressIdle  = 2 * time.Second
+	// maxDeaths is how many yaraworkers may die in one session. Each costs a start and an item; a medium that kills so
+	// many was made to.
+	maxDeaths = 50
+	// orderUnits is how many units may wait for a slow one before them: their items' findings are in memory.
+	orderUnits = 256
+)
+
+// scan is one run. What its goroutines share is safe for that by itself or guarded by mu.
+type scan struct {
+	job   report.Job
+	src   *counted
+	lists lists
+	out   *Sender
+	pool  *pool
+	order chan outgoing // what is to be sent, in the order of dispatch
+
+	gather   gatherer // the dispatcher's
+	items    uint64   // dispatched
+	findings int      // about volumes
+	total    atomic.Int64
+	active   atomic.Int64 // units that a yaraworker is at work on
+	deaths   atomic.Int64
+
+	mu     sync.Mutex
+	halted string
+}
+
+// outgoing is one step of the output: a message, or a unit whose items are sent once it is done.
+type outgoing struct {
+	message report.Message
+	unit    *unit
+}
+
+// errHalted ends the walk after halt; the reason is in scan.halted.
+var errHalted = errors.New("scanner: halted")
+
+// Scan scans the medium src as job says and sends what it sees to out, last of all report.Done. The caller has sent
+// report.Ready before, and calls Restarted on the slots as the supervisor says; Scan waits for the first of each slot's.
+// The slots cannot be used for another scan. An error means that the last message was not sent: ctx ended, the pipe broke,
+// or the job cannot be done by this process.
+func Scan(ctx context.Context, src volume.Source, job report.Job, slots []*Slot, all []*blocklist.List, out *Sender) error {
+	if err := check(src, job, slots, all); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &scan{job: job, src: &counted{Source: src}, lists: newLists(all), out: out, order: make(chan outgoing, orderUnits)}
+	s.gather.src = s.src
+	s.pool = newPool(ctx, slots)
+	stopSlots := context.AfterFunc(ctx, func() {
+		for _, sl := range slots {
+			sl.close()
+		}
+	})
+	defer stopSlots()
+
+	var workers, senders sync.WaitGroup
+	for _, l := range s.pool.lanes {
+		l.slot.send = out.Send
+		workers.Go(func() {
+			if err := s.runLane(ctx, l); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	senders.Go(func() {
+		if err := s.sendInOrder(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	progress, stopProgress := context.WithCancel(ctx)
+	var ticking sync.WaitGroup
+	ticking.Go(func() { s.progress(progress) })
+
+	err := s.medium(ctx)
+	if err != nil && !errors.Is(err, errHalted) {
+		cancel(err)
+	}
+	s.pool.close()
+	workers.Wait()
+	close(s.order)
+	senders.Wait()
+	stopProgress()
+	ticking.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return out.finish(s.src.bytes.Load(), s.reason())
+}
+
+// check refuses a job that does not fit the process that is to do it: a supervisor's mistake.
+func check(src volume.Source, job report.Job, slots []*Slot, all []*blocklist.List) error {
+	switch {
+	case len(slots) == 0 || job.Slots != len(slots):
+		return fmt.Errorf("scanner: a job for %d slots, where there are %d", job.Slots, len(slots))
+	case job.Lists != len(all):
+		return fmt.Errorf("scanner: a job with %d blocklists, where there are %d", job.Lists, len(all))
+	case job.Size != src.Size():
+		return fmt.Errorf("scanner: a job for %d bytes on a medium of %d", job.Size, src.Size())
+	case job.FileTimeout <= 0:
+		return errors.New("scanner: a job that leaves no time for a file")
+	}
+	for _, sl := range slots {
+		if job.SlotBytes != int64(len(sl.buffer)) || job.SlotBytes < minSlotBytes {
+			return fmt.Errorf("scanner: a slot's buffer of %d bytes, where the job says %d", len(sl.buffer), job.SlotBytes)
+		}
+	}
+	return nil
+}
+
+// halt ends the scan with a sentence for the last message. The first one stays.
+func (s *scan) halt(format string, args ...any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.halted == "" {
+		s.halted = fmt.Sprintf(format, args...)
+	}
+	return errHalted
+}
+
+func (s *scan) reason() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.halted
+}
+
+// medium walks the whole medium: step 4a and 4b of the design.
+func (s *scan) medium(ctx context.Context) error {
+	if s.job.Size <= 0 {
+		return s.halt("The medium is empty.")
+	}
+	cache := volume.NewCache(s.src)
+	layout, err := s.layout(ctx)
+	if err != nil {
+		return err
+	}
+	if len(layout.Volumes) > report.MaxVolumes || len(layout.Regions) > report.MaxRegions {
+		return s.halt("The medium is divided into more parts than can be checked.")
+	}
+	for i := range layout.Regions {
+		r := layout.Regions[i]
+		r.Class = accounted(r, &layout)
+		if err := s.say(ctx, report.Message{Region: &r}); err != nil {
+			return err
+		}
+	}
+	if err := s.found(ctx, -1, layout.Found); err != nil {
+		return err
+	}
+	areas := s.window(-1, 0, s.job.Size)
+	for _, e := range layout.Areas {
+		for _, x := range e.Extents {
+			s.total.Add(x.Bytes)
+		}
+		if err := areas.add(ctx, e); err != nil {
+			return err
+		}
+	}
+	if err := areas.flush(ctx); err != nil {
+		return err
+	}
+	for i, c := range layout.Volumes {
+		if err := s.volume(ctx, i, c, cache); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layout maps the medium. A panic ends the scan in words: nothing can be read without a layout.
+func (s *scan) layout(ctx context.Context) (layout volume.Layout, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.halt("The partition tables are built in a way that this kiosk was not built for.")
+		}
+	}()
+	return volume.Map(ctx, s.src)
+}
+
+// accounted returns the class of a region, less sure where nothing backs it: data must lie in an area that is scanned, and
+// a volume's region in volumes that are read or refused. The layout says so by itself; this is the second pair of eyes.
+func accounted(r report.Region, layout *volume.Layout) report.RegionClass {
+	var ranges []volume.Extent
+	switch r.Class {
+	case report.RegionData:
+		for _, a := range layout.Areas {
+			ranges = append(ranges, a.Extents...)
+		}
+	case report.RegionVolume:
+		for _, c := range layout.Volumes {
+			ranges = append(ranges, volume.Extent{Start: c.Start, Bytes: c.Bytes})
+		}
+	default:
+		return r.Class
+	}
+	slices.SortFunc(ranges, func(a, b volume.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	at := r.Start
+	for _, x := range ranges {
+		if x.Start <= at && at < x.Start+x.Bytes {
+			at = x.Start + x.Bytes
+		}
+	}
+	if at < r.Start+r.Bytes {
+		return report.NotUnderstood
+	}
+	return r.Class
+}
+
+// volume reads one volume, or says why not.
+func (s *scan) volume(ctx context.Context, id int, c volume.Candidate, cache *volume.Cache) error {
+	v := report.Volume{ID: id, Start: c.Start, Bytes: c.Bytes, FileSystem: c.FileSystem}
+	fs, err := open(cache, c)
+	if err != nil {
+		v.Reason, v.Outcome = readers.OutcomeOf(c, err)
+		return s.say(ctx, report.Message{Volume: &v})
+	}
+	s.total.Add(max(fs.Used(), 0))
+	announced := v
+	if err := s.say(ctx, report.Message{Volume: &announced}); err != nil {
+		return err
+	}
+	w := s.window(id, c.Start, c.Bytes)
+	summary, err := walk(ctx, fs, volume.Options{Deep: s.job.Deep}, func(e volume.Entry) error { return w.add(ctx, e) })
+	if err != nil {
+		return err
+	}
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	if err := s.found(ctx, id, summary.Findings); err != nil {
+		return err
+	}
+	v.Outcome, v.Reason = summary.Outcome, summary.Reason
+	switch {
+	case v.Outcome == report.Clean:
+		v.Reason = ""
+	case v.Outcome == report.Flagged: // no outcome of a volume: its findings stand by themselves
+		v.Outcome, v.Reason = report.Unscanned, "The volume was not read in full."
+	}
+	return s.say(ctx, report.Message{Volume: &v})
+}
+
+// open and walk end a panic in a reader where it belongs: that volume is malformed, the others are read.
+func open(src volume.Source, c volume.Candidate) (fs volume.FileSystem, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			fs, err = nil, fmt.Errorf("%w: the reader met what it was not built for", volume.ErrMalformed)
+		}
+	}()
+	return readers.Open(src, c)
+}
+
+func walk(ctx context.Context, fs volume.FileSystem, opts volume.Options, emit func(volume.Entry) error) (sum volume.Summary, err error) {
+	emitting := false
+	defer func() {
+		if emitting { // not the reader's
+			return
+		}
+		if r := recover(); r != nil {
+			sum, err = volume.Summary{Outcome: report.Malformed, Reason: "The reader met what it was not built for."}, nil
+		}
+	}()
+	return fs.Walk(ctx, opts, func(e volume.Entry) error {
+		emitting = true
+		err := emit(e)
+		emitting = false
+		return err
+	})
+}
+
+// found sends findings about a volume or the medium, the worst first. A medium that has more than a report takes is not
+// read on: what is left out could be what matters.
+func (s *scan) found(ctx context.Context, id int, findings []report.Finding) error {
+	findings = slices.Clone(findings)
+	slices.SortStableFunc(findings, func(a, b report.Finding) int { return cmp.Compare(a.Severity, b.Severity) })
+	for _, f := range findings {
+		s.findings++
+		if s.findings > report.MaxFindings {
+			return s.halt("There are more than %d findings about volumes.", report.MaxFindings)
+		}
+		if err := s.say(ctx, report.Message{Finding: &report.VolumeFinding{Volume: id, Finding: f}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// say puts a message into the output, behind what was dispatched before it.
+func (s *scan) say(ctx context.Context, m report.Message) error {
+	return s.put(ctx, outgoing{message: m})
+}
+
+func (s *scan) put(ctx context.Context, o outgoing) error {
+	select {
+	case s.order <- o:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sendInOrder sends everything in the order of dispatch, whatever is done first.
+func (s *scan) sendInOrder(ctx context.Context) error {
+	for o := range s.order {
+		if o.unit == nil {
+			if err := s.out.Send(o.message); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-o.unit.done:
+		case <-ctx.Done():
+			return nil
+		}
+		for _, t := range o.unit.tasks {
+			if err := s.out.item(&t.item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// progress sends how far the scan is. It is silent when nothing moves and YARA has nothing to do either: then the medium
+// does not answer, and the supervisor must be able to notice.
+func (s *scan) progress(ctx context.Context) {
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	var last report.Progress
+	var said time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			read := s.src.bytes.Load()
+			p := report.Progress{Read: read, Total: max(s.total.Load(), read), Files: s.out.sent()}
+			if p == last && (s.active.Load() == 0 || now.Sub(said) < progressIdle) {
+				continue
+			}
+			last, said = p, now
+			if s.out.Send(report.Message{Progress: &p}) != nil {
+				return // the same error ends the scan elsewhere
+			}
+		}
+	}
+}

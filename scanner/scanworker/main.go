@@ -1,0 +1,261 @@
+//go:debug updatemaxprocs=0
+
+// Scanworker is the process that reads a medium. It is started by the supervisor (kiosk/worker) for one session, takes
+// everything that it works with as open descriptors, closes the jail of package sandbox around itself, and only then reads
+// the first foreign byte. It opens nothing by name, starts nothing, and keeps nothing. Nobody starts it by hand.
+//
+// Arguments: -slots N -lists N. Descriptors, in this order:
+//
+//	3              the medium, open for reading
+//	4              the report pipe: report.Message frames go out
+//	5              the command pipe: report.Command frames come in, Job first
+//	then           one descriptor for each blocklist, compiled by package blocklist
+//	then, by slot  the buffer (a memfd, sealed against growing and shrinking), the request pipe for writing, the answer pipe
+//	               for reading
+//
+// Each buffer is mapped for writing and then sealed with F_SEAL_FUTURE_WRITE (Linux 5.1): whoever maps it later, as
+// yaraworker does, can only read it. The supervisor starts yaraworker after Ready has said so.
+//
+// The exit code is 0 once the last message is sent, whatever it says; 2 for arguments or descriptors that are not as above;
+// 70 if the jail could not be closed; 1 for anything else, such as a supervisor that is gone. Only 0 with report.Done on
+// the pipe is a scan.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"pratique/rules/blocklist"
+	"pratique/scanner"
+	"pratique/scanner/frame"
+	"pratique/scanner/report"
+	"pratique/scanner/sandbox"
+)
+
+const (
+	sourceFD  = 3
+	reportFD  = 4
+	commandFD = 5
+	firstFD   = 6 // of the lists
+
+	maxSlots = 64 // more cores than a kiosk has
+	maxLists = 16 // the pack's, the station's, and those given on a command line
+
+	// maxSlotBytes bounds what one buffer may map: four times what the supervisor gives.
+	maxSlotBytes = 256 << 20
+	// memoryLimit is where the garbage collector starts to work for its living. One window of entries is 60 MiB.
+	memoryLimit = 150 << 20
+	// gcPercent keeps the heap close to what is alive; most of the time goes into hashing, which makes no garbage.
+	gcPercent = 50
+
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(gcPercent)
+	err := run(os.Args[1:])
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "scanworker: error:", err) // no error here holds a name or content from the medium
+	var exit *exitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.code)
+	}
+	os.Exit(exitFailed)
+}
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("scanworker", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	slotCount := flags.Int("slots", 0, "number of slots")
+	listCount := flags.Int("lists", 0, "number of blocklists")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return usage("usage: scanworker -slots N -lists N, started by the supervisor with its descriptors")
+	}
+	if *slotCount < 1 || *slotCount > maxSlots || *listCount < 0 || *listCount > maxLists {
+		return usage("%d slots and %d lists: out of range", *slotCount, *listCount)
+	}
+	medium, err := donated(sourceFD, "medium", unix.S_IFREG, unix.S_IFBLK)
+	if err != nil {
+		return err
+	}
+	out, err := donated(reportFD, "report pipe", unix.S_IFIFO)
+	if err != nil {
+		return err
+	}
+	in, err := donated(commandFD, "command pipe", unix.S_IFIFO)
+	if err != nil {
+		return err
+	}
+	lists, err := openLists(firstFD, *listCount)
+	if err != nil {
+		return err
+	}
+	slots, err := openSlots(firstFD+*listCount, *slotCount)
+	if err != nil {
+		return err
+	}
+
+	layers, err := sandbox.Enter(sandbox.ScanWorker)
+	if err != nil {
+		return &exitError{sandbox.ExitSandbox, err}
+	}
+	sender := scanner.NewSender(out)
+	if err := sender.Send(report.Message{Ready: &report.Ready{Layers: layers}}); err != nil {
+		return err
+	}
+	commands := frame.NewReader(in)
+	var first report.Command
+	if err := commands.Next(&first); err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	if first.Job == nil || first.SlotReady != nil {
+		return errors.New("the first command is no job")
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() { cancel(obey(commands, slots)) }() // ends with the process: a read of a pipe cannot be called off
+	return scanner.Scan(ctx, newSource(medium, *first.Job), *first.Job, slots, lists, sender)
+}
+
+// obey passes on what the supervisor says about the slots until the pipe ends.
+func obey(commands *frame.Reader, slots []*scanner.Slot) error {
+	for {
+		var c report.Command
+		if err := commands.Next(&c); err != nil {
+			return fmt.Errorf("the supervisor is gone: %w", err)
+		}
+		if c.Job != nil || c.SlotReady == nil || c.SlotReady.Slot < 0 || c.SlotReady.Slot >= len(slots) {
+			return errors.New("the supervisor sent a command that makes no sense")
+		}
+		if err := slots[c.SlotReady.Slot].Restarted(c.SlotReady.Cause); err != nil {
+			return err
+		}
+	}
+}
+
+// donated returns a descriptor that the supervisor has opened, if it is what it should be.
+func donated(fd int, what string, formats ...uint32) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, usage("descriptor %d (%s): %w", fd, what, err)
+	}
+	for _, f := range formats {
+		if st.Mode&unix.S_IFMT == f {
+			return os.NewFile(uintptr(fd), what), nil
+		}
+	}
+	return nil, usage("descriptor %d is no %s", fd, what)
+}
+
+func openLists(fd, n int) ([]*blocklist.List, error) {
+	var lists []*blocklist.List
+	for ; n > 0; n-- {
+		f, err := donated(fd, "blocklist", unix.S_IFREG)
+		if err != nil {
+			return nil, err
+		}
+		list, err := blocklist.OpenFile(f)
+		if err != nil {
+			return nil, usage("blocklist on descriptor %d: %w", fd, err)
+		}
+		lists = append(lists, list)
+		fd++
+	}
+	return lists, nil
+}
+
+func openSlots(fd, n int) ([]*scanner.Slot, error) {
+	var slots []*scanner.Slot
+	for i := range n {
+		buffer, err := mapBuffer(fd)
+		if err != nil {
+			return nil, usage("buffer of slot %d: %w", i, err)
+		}
+		var pipes [2]*os.File
+		for j, what := range []string{"request pipe", "answer pipe"} {
+			// Before os.NewFile looks: only then does the runtime's poller wait for the pipe, and reads have deadlines.
+			if err := unix.SetNonblock(fd+1+j, true); err != nil {
+				return nil, usage("%s of slot %d: %w", what, i, err)
+			}
+			if pipes[j], err = donated(fd+1+j, what, unix.S_IFIFO); err != nil {
+				return nil, err
+			}
+		}
+		s, err := scanner.NewSlot(i, buffer, pipes[0], pipes[1])
+		if err != nil {
+			return nil, err
+		}
+		slots = append(slots, s)
+		fd += 3
+	}
+	return slots, nil
+}
+
+// mapBuffer maps a slot's memfd for writing and seals it, so that no other process can. The size must be sealed already:
+// a buffer that shrinks would end this process with SIGBUS.
+func mapBuffer(fd int) ([]byte, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size <= 0 || st.Size > maxSlotBytes {
+		return nil, fmt.Errorf("%d bytes", st.Size)
+	}
+	buffer, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map: %w", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	const want = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_FUTURE_WRITE
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	if err != nil || seals&want != want {
+		return nil, fmt.Errorf("seals %#x (%v)", seals, err)
+	}
+	return buffer, nil
+}
+
+// source is the medium as package volume wants it. A file that ends before the job's size ends reads early, which is an
+// unreadable place and not the end of the medium.
+type source struct {
+	*io.SectionReader
+	sector int
+}
+
+// defaultSector is what an image without a word about it is read with; package volume tries the others by itself.
+const defaultSector = 512
+
+func newSource(f *os.File, job report.Job) source {
+	s := source{io.NewSectionReader(f, 0, job.Size), job.SectorSize}
+	if s.sector == 0 {
+		s.sector = defaultSector
+	}
+	return s
+}
+
+func (s source) SectorSize() int { return s.sector }

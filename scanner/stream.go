@@ -1,0 +1,159 @@
+package scanner
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+
+	"pratique/scanner/report"
+	"pratique/scanner/slot"
+)
+
+const (
+	// cellBytes is the grid on which the first reading of a large item is remembered. Blocks begin and end on it.
+	cellBytes = slot.BlockOverlap
+	// A rule may look at any part of an item again, and each block that YARA no longer has is read once more. What is
+	// read for one item in all is bounded by this many times its size and some blocks.
+	maxReadings = 16
+	spareBlocks = 64
+)
+
+// stream is one item that is larger than the buffer, on its way through it.
+type stream struct {
+	task   *task
+	buffer []byte
+	gather *gatherer
+
+	at, bytes int64 // the range of the content that the buffer holds
+	hashed    int64 // the content up to here was hashed, in order, when it was first in the buffer
+	cells     [][32]byte
+	hasher    *hasher
+	shown     int64 // YARA was given the content up to here, without a hole
+	handed    int64 // bytes given to YARA in all
+	changed   bool
+}
+
+// matchStream has one large item matched block by block. Every byte is hashed from the buffer when it is there for the
+// first time. What is read again is compared with that, so that the medium cannot show one thing to the hash and another
+// to YARA.
+func (s *scan) matchStream(ctx context.Context, l *lane, t *task) error {
+	if l.gather.src == nil {
+		l.gather.src = s.src
+	}
+	st := &stream{task: t, buffer: l.slot.buffer, gather: &l.gather, hasher: s.lists.hasher()}
+	ok := st.load(0, min(slot.BlockBytes, s.job.SlotBytes))
+	if !s.identify(t, st.buffer[:st.bytes]) || !ok {
+		return nil
+	}
+	if executable(st.buffer[:headBytes]) {
+		t.refuse(report.TooLarge) // still hashed and matched, for its findings
+	}
+	id := l.slot.number(1)
+	lost := l.slot.request(slot.Request{Stream: &slot.Stream{ID: id, Bytes: t.content.bytes, Name: t.name(), Type: t.item.Type}}, s.timeout(0))
+	for lost == nil {
+		st.hash()
+		var a slot.Answer
+		if a, lost = l.slot.await(s.timeout(slot.BlockBytes)); lost != nil {
+			break
+		}
+		switch {
+		case a.Done != nil && a.Done.ID == id:
+			t.take(a.Done)
+			st.finish()
+			return nil
+		case a.Need == nil || !st.allowed(a.Need):
+			lost = errNonsense
+		case st.handed > maxReadings*t.content.bytes+spareBlocks*slot.BlockBytes:
+			lost = errTooOften
+		default:
+			filled := slot.Filled{Offset: a.Need.Offset}
+			if st.load(a.Need.Offset, a.Need.Bytes) && st.same() {
+				filled.Bytes = a.Need.Bytes
+				st.shown = max(st.shown, a.Need.Offset+a.Need.Bytes)
+			}
+			lost = l.slot.request(slot.Request{Filled: &filled}, s.timeout(0))
+		}
+	}
+	outcome, err := l.slot.lose(ctx, lost)
+	if errors.Is(lost, errTooOften) {
+		outcome = report.TooLarge
+	}
+	st.finish()
+	t.refuse(outcome)
+	if err == nil {
+		_ = s.died(1) // the next unit sees that the scan is halted
+	}
+	return err
+}
+
+var errTooOften = errors.New("the content was asked for too often")
+
+// allowed reports whether a block may be asked for: on the grid, within the item and the buffer, and not ahead of what was
+// asked for before, because a byte is hashed when it is read first, and every byte is to be matched.
+func (st *stream) allowed(n *slot.Need) bool {
+	size := st.task.content.bytes
+	if n.Offset < 0 || n.Bytes <= 0 || n.Bytes > min(slot.BlockBytes, int64(len(st.buffer))) || n.Offset > size-n.Bytes {
+		return false
+	}
+	end := n.Offset + n.Bytes
+	return n.Offset%cellBytes == 0 && (end%cellBytes == 0 || end == size) && n.Offset <= st.shown
+}
+
+// load brings a range of the content to the beginning of the buffer. What the buffer holds of it is moved, not read.
+func (st *stream) load(off, n int64) bool {
+	if st.task.content.failed || st.changed {
+		return false
+	}
+	st.handed += n
+	keep := int64(0)
+	if st.at <= off && off < st.at+st.bytes {
+		keep = min(st.at+st.bytes-off, n)
+		copy(st.buffer[:keep], st.buffer[off-st.at:])
+	}
+	st.gather.read(st.task.content.pieces(nil, st.buffer[keep:n], off+keep))
+	st.at, st.bytes = off, n
+	return !st.task.content.failed
+}
+
+// same compares what the buffer holds with what was hashed of it before.
+func (st *stream) same() bool {
+	for at := st.at; at < min(st.at+st.bytes, st.hashed); at += cellBytes {
+		cell := st.buffer[at-st.at : min(at-st.at+cellBytes, st.bytes)]
+		if sha256.Sum256(cell) == st.cells[at/cellBytes] {
+			continue
+		}
+		st.changed = true
+		st.task.item.Findings = append(st.task.item.Findings, report.Finding{Check: report.CheckMedium, Rule: "medium-changes",
+			Severity: report.Block, Offset: at, Text: "The medium showed other bytes when the same place was read again."})
+		return false
+	}
+	return true
+}
+
+// hash hashes what the buffer holds and was not hashed before. Blocks begin and end on the grid, so cells are whole.
+func (st *stream) hash() {
+	if st.task.content.failed || st.changed || st.hashed >= st.at+st.bytes {
+		return
+	}
+	fresh := st.buffer[st.hashed-st.at : st.bytes]
+	st.hasher.write(fresh)
+	st.hashed += int64(len(fresh))
+	for len(fresh) > 0 {
+		n := min(len(fresh), cellBytes)
+		st.cells = append(st.cells, sha256.Sum256(fresh[:n]))
+		fresh = fresh[n:]
+	}
+}
+
+// finish settles what became of the item: it was seen only if every byte passed through the buffer and none changed.
+func (st *stream) finish() {
+	t := st.task
+	if t.content.failed {
+		t.refuse(report.Unreadable)
+	}
+	if st.changed || st.shown != t.content.bytes || st.hashed != t.content.bytes {
+		t.scanned = false
+		return
+	}
+	st.hasher.finish(&t.item)
+}

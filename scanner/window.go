@@ -1,0 +1,243 @@
+package scanner
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"math"
+	"slices"
+	"strings"
+
+	"pratique/scanner/report"
+	"pratique/scanner/slot"
+	"pratique/scanner/volume"
+)
+
+const (
+	// A window is what is sorted by place before it is read: large enough that the order of the medium is kept on a usual
+	// stick, small enough for memory (about 40 MiB of entries, 16 MiB of extents).
+	windowEntries = 65_536
+	windowExtents = 1 << 20
+	// batchBytes is how much of small files goes into one request: about a tenth of a second of YARA.
+	batchBytes = 8 << 20
+	// pieceAlign is where a piece begins in the buffer: on a line of the processor's cache.
+	pieceAlign = 64
+	// minSlotBytes leaves each half of a buffer room for a block of a stream's grid.
+	minSlotBytes = 2 * slot.BlockOverlap
+)
+
+// task is one item on its way.
+type task struct {
+	item    report.Item
+	content content
+	read    bool  // there is content to read, hash and match; else the item is concluded
+	offset  int64 // in the slot's buffer
+	scanned bool  // hashed and matched in full
+}
+
+// unit is what goes through a slot at once: a batch of small items, or one large one. Its tasks belong to the dispatcher
+// until it is handed over, to the lane until done is closed, to the sender after that.
+type unit struct {
+	tasks  []*task
+	halves [2]bool // of the buffer that it occupies
+	stream bool
+	done   chan struct{}
+}
+
+// window gathers entries of one volume and dispatches them in the order of their first bytes on the medium.
+type window struct {
+	scan    *scan
+	id      int
+	base    int64 // of the volume on the medium
+	bytes   int64 // of the volume
+	tasks   []*task
+	extents int
+}
+
+func (s *scan) window(id int, base, bytes int64) *window {
+	return &window{scan: s, id: id, base: base, bytes: bytes}
+}
+
+// add takes one entry.
+func (w *window) add(ctx context.Context, e volume.Entry) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if w.scan.reason() != "" {
+		return errHalted
+	}
+	if w.scan.items++; w.scan.items > report.MaxItems {
+		return w.scan.halt("There are more than %d items on the medium.", report.MaxItems)
+	}
+	t := w.task(e)
+	w.tasks = append(w.tasks, t)
+	w.extents += len(t.content.extents)
+	if len(w.tasks) >= windowEntries || w.extents >= windowExtents {
+		return w.flush(ctx)
+	}
+	return nil
+}
+
+// task turns an entry into a task. An entry that cannot be read is concluded here, and never as clean.
+func (w *window) task(e volume.Entry) *task {
+	t := &task{item: report.Item{Volume: w.id, Path: e.Path, Kind: e.Kind, Size: e.Size, Outcome: e.Outcome, Findings: e.Findings}}
+	switch e.Kind {
+	case report.Directory:
+		// A directory has no content of its own here: what it lists are items. Its hash is that of nothing, since an item
+		// that was seen in full has one.
+		t.item.Size, t.item.SHA256 = 0, sha256.Sum256(nil)
+		if seen := e.Outcome == report.Clean || e.Outcome == report.Flagged; seen {
+			t.item.Outcome = report.Unscanned
+			t.scanned = true
+		}
+	case report.File, report.Stream, report.Area:
+		if e.Outcome.Seen() { // nobody has read content yet
+			t.item.Outcome = report.Unscanned
+		}
+		w.locate(t, e)
+	default:
+		t.item.Kind, t.item.Outcome = report.File, report.Malformed
+	}
+	if !t.read {
+		conclude(&t.item, t.scanned)
+	}
+	return t
+}
+
+// locate finds where the bytes of an entry lie, and refuses what lies outside its volume.
+func (w *window) locate(t *task, e volume.Entry) {
+	refuse := func(o report.Outcome) {
+		if t.item.Outcome == report.Unscanned {
+			t.item.Outcome = o
+		}
+	}
+	if e.Size < 0 {
+		refuse(report.Malformed)
+		return
+	}
+	want := min(max(e.Valid, 0), e.Size) // bytes that are stored; the rest is zeros
+	var have int64
+	extents := make([]volume.Extent, 0, len(e.Extents))
+	for _, x := range e.Extents {
+		switch {
+		case x.Bytes < 0 || x.Bytes > math.MaxInt64-have:
+			refuse(report.Malformed)
+			return
+		case x.Start >= 0 && (x.Start > w.bytes || x.Bytes > w.bytes-x.Start):
+			refuse(report.Unreadable)
+			return
+		}
+		x.Bytes = min(x.Bytes, want-have)
+		if x.Bytes == 0 {
+			continue
+		}
+		if x.Start >= 0 {
+			x.Start += w.base
+		}
+		extents = append(extents, x)
+		have += x.Bytes
+	}
+	size := e.Size
+	if have < want {
+		refuse(report.Malformed)
+		size = have
+	} else if t.item.Outcome != report.Unscanned {
+		size = have // what could be located is matched for its findings; the outcome stays
+	}
+	// Only holes make content larger than what holds it. Petabytes of zeros are a way to keep a station busy for ever.
+	if size > w.scan.job.Size {
+		refuse(report.TooLarge)
+		return
+	}
+	if size == 0 && t.item.Outcome != report.Unscanned {
+		return
+	}
+	t.content = content{extents: extents, bytes: size}
+	t.read = true
+}
+
+// first is where a task's content begins on the medium; what has none comes before everything.
+func (t *task) first() int64 {
+	if len(t.content.extents) == 0 {
+		return -1
+	}
+	return t.content.extents[0].Start
+}
+
+// flush dispatches what was gathered. The order depends on nothing but the medium.
+func (w *window) flush(ctx context.Context) error {
+	tasks := w.tasks
+	w.tasks, w.extents = nil, 0
+	slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.first(), b.first()) })
+	for len(tasks) > 0 {
+		if w.scan.reason() != "" {
+			return errHalted
+		}
+		n := w.scan.cut(tasks)
+		if err := w.scan.dispatch(ctx, slices.Clone(tasks[:n])); err != nil {
+			return err
+		}
+		clear(tasks[:n]) // sent items need not wait for the rest of the window to be freed
+		tasks = tasks[n:]
+	}
+	return nil
+}
+
+// cut returns how many of the first tasks make one unit, and where each lies in its part of the buffer.
+func (s *scan) cut(tasks []*task) int {
+	limit := min(batchBytes, s.job.SlotBytes/2)
+	var end int64
+	n := 0
+	for ; n < len(tasks) && n < slot.MaxPieces; n++ {
+		t := tasks[n]
+		t.offset = end
+		end += (t.content.bytes + pieceAlign - 1) / pieceAlign * pieceAlign
+		if n > 0 && (end > limit || t.content.bytes > limit) {
+			break
+		}
+		if t.content.bytes > limit {
+			return 1
+		}
+	}
+	return n
+}
+
+// dispatch reads a unit into a slot's buffer and hands it over.
+func (s *scan) dispatch(ctx context.Context, tasks []*task) error {
+	u := &unit{tasks: tasks, done: make(chan struct{})}
+	if !slices.ContainsFunc(tasks, func(t *task) bool { return t.read }) {
+		close(u.done)
+		return s.put(ctx, outgoing{unit: u})
+	}
+	largest := tasks[0].content.bytes // a unit with more than one is small
+	u.stream = largest > s.job.SlotBytes
+	l, err := s.pool.take(ctx, u, largest > s.job.SlotBytes/2)
+	if err != nil {
+		return err
+	}
+	var pieces []piece
+	for _, t := range tasks {
+		if !t.read {
+			continue
+		}
+		t.content.open()
+		if u.halves[1] && !u.halves[0] {
+			t.offset += s.job.SlotBytes / 2
+		}
+		if !u.stream {
+			pieces = t.content.pieces(pieces, l.slot.buffer[t.offset:t.offset+t.content.bytes], 0)
+		}
+	}
+	s.gather.read(pieces)
+	if err := s.put(ctx, outgoing{unit: u}); err != nil {
+		return err
+	}
+	l.work <- u // never blocks: there is room for a unit in each half
+	return nil
+}
+
+// name is what rules may know of a path: its last component, cut to slot.MaxName.
+func (t *task) name() []byte {
+	name := t.item.Path[strings.LastIndexByte(t.item.Path, '/')+1:]
+	return []byte(name[:min(len(name), slot.MaxName)])
+}
