@@ -1,0 +1,543 @@
+package volume_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"encoding/binary"
+
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
+	"pratique/scanner/volume/volumetest"
+	"pratique/testdata/stick"
+)
+
+const mega = 1 << 20
+
+var le = binary.LittleEndian
+
+// medium is an image on which things are put.
+type medium struct {
+	*stick.Memory
+	t testing.TB
+}
+
+func newMedium(t testing.TB, size int64) *medium { return &medium{stick.NewMemory(size), t} }
+
+func (m *medium) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *medium) put(at int64, b string) *medium {
+	_, err := m.WriteAt([]byte(b), at)
+	m.must(err)
+	return m
+}
+
+// fat puts a FAT16 volume of so many MiB at a place.
+func (m *medium) fat(at, megabytes int64) *medium {
+	_, err := stick.WriteFAT(io.NewOffsetWriter(m, at), stick.FAT{Bits: 16, Bytes: megabytes * mega, Start: at, ClusterBytes: clusterFor(megabytes)},
+		[]stick.File{{Path: fmt.Sprintf("AT%d.TXT", at/mega), Data: []byte("content")}})
+	m.must(err)
+	return m
+}
+
+func (m *medium) exfat(at, megabytes int64) *medium {
+	_, err := stick.WriteExFAT(io.NewOffsetWriter(m, at), stick.ExFAT{Bytes: megabytes * mega, Start: at}, nil)
+	m.must(err)
+	return m
+}
+
+func (m *medium) mbr(parts ...stick.Partition) *medium {
+	m.must(stick.WriteMBR(m, parts, nil))
+	return m
+}
+
+func (m *medium) gpt(parts ...stick.Partition) *medium {
+	m.must(stick.WriteGPT(m, m.Size(), 512, parts))
+	return m
+}
+
+// entry writes one row of a master or extended boot record.
+func (m *medium) entry(sector int64, row int, kind byte, start, length uint32) *medium {
+	b := make([]byte, 16)
+	b[4] = kind
+	le.PutUint32(b[8:], start)
+	le.PutUint32(b[12:], length)
+	m.put(sector+446+16*int64(row), string(b))
+	return m.put(sector+510, "\x55\xAA")
+}
+
+func mapped(t testing.TB, src volume.Source) volume.Layout {
+	t.Helper()
+	l, err := volume.Map(context.Background(), src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLayout(t, src, l)
+	return l
+}
+
+// checkLayout holds a layout against what volume.Layout promises, on any medium.
+func checkLayout(t testing.TB, src volume.Source, l volume.Layout) {
+	t.Helper()
+	var at int64
+	for i, r := range l.Regions {
+		last := i == len(l.Regions)-1
+		if r.Start != at || r.Bytes <= 0 || r.Class == report.RegionMissing && (!last || r.Start != src.Size()) || r.What == "" {
+			t.Fatalf("region %d is %+v, want it to start at %d", i, r, at)
+		}
+		if r.Class != report.RegionMissing {
+			at += r.Bytes
+		}
+	}
+	if at != src.Size() {
+		t.Fatalf("regions cover %d of %d bytes", at, src.Size())
+	}
+	if len(l.Regions) > report.MaxRegions || len(l.Volumes) > report.MaxVolumes || len(l.Found) > report.MaxFindings {
+		t.Fatalf("%d regions, %d volumes, %d findings", len(l.Regions), len(l.Volumes), len(l.Found))
+	}
+	for i, c := range l.Volumes {
+		if c.ID != i || c.Start < 0 || c.Bytes <= 0 || c.Start+c.Bytes > src.Size() || c.FileSystem == "" || c.What == "" || i > 0 && c.Start < l.Volumes[i-1].Start {
+			t.Fatalf("volume %d is %+v", i, c)
+		}
+	}
+	for _, a := range l.Areas {
+		var sum int64
+		for _, x := range a.Extents {
+			if x.Start < 0 || x.Bytes <= 0 || x.Start+x.Bytes > src.Size() {
+				t.Fatalf("area %+v", a)
+			}
+			sum += x.Bytes
+		}
+		if a.Kind != report.Area || a.Path == "" || a.Size != sum || a.Valid != sum || a.Outcome != report.Unscanned {
+			t.Fatalf("area %+v", a)
+		}
+	}
+	for _, f := range l.Found {
+		if f.Check != report.CheckMedium || f.Rule == "" || f.Text == "" || len(f.Text) > report.MaxText {
+			t.Fatalf("finding %+v", f)
+		}
+	}
+}
+
+func describe(l volume.Layout) string {
+	var b strings.Builder
+	for _, c := range l.Volumes {
+		fmt.Fprintf(&b, "%s@%d+%d ", c.FileSystem, c.Start, c.Bytes)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func rules(l volume.Layout) []string {
+	var out []string
+	for _, f := range l.Found {
+		if !slices.Contains(out, f.Rule) {
+			out = append(out, f.Rule)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// bars reports whether the layout alone keeps the medium from being cleared: a region or a volume that nobody can read.
+func bars(l volume.Layout) bool {
+	return slices.ContainsFunc(l.Regions, func(r report.Region) bool { return !r.Class.Accounted() }) ||
+		slices.ContainsFunc(l.Volumes, func(c volume.Candidate) bool {
+			return !slices.Contains([]string{"fat12", "fat16", "fat32", "exfat"}, c.FileSystem)
+		}) || slices.ContainsFunc(l.Found, func(f report.Finding) bool { return f.Severity == report.Block })
+}
+
+var layouts = []struct {
+	name    string
+	make    func(m *medium)
+	volumes string
+	rules   string
+	bars    bool
+}{
+	{"no table", func(m *medium) { m.fat(0, 64) }, "fat16@0+67108864", "", false},
+	{"no table, volume shorter than the medium", func(m *medium) { m.fat(0, 16) }, "fat16@0+16777216", "", false},
+	{"no table, data behind the volume", func(m *medium) { m.fat(0, 16).put(40*mega, "x") }, "fat16@0+16777216", "data-outside-volumes", false},
+	{"nothing but zeros", func(m *medium) {}, "", "", false},
+	{"unknown data", func(m *medium) { m.put(30*mega, "what is this") }, "unknown@0+67108864", "", true},
+	{"random data", func(m *medium) { m.put(0, string(randomBytes(mega))) }, "random@0+67108864", "", true},
+	{"one partition", func(m *medium) { m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16) },
+		"fat16@1048576+16777216", "", false},
+	{"partition longer than its volume", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 20 * mega, Type: 6}).fat(mega, 16).put(18*mega, "x")
+	}, "fat16@1048576+16777216", "data-outside-volumes", false},
+	{"hidden partition", func(m *medium) { m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 0x16}).fat(mega, 16) },
+		"fat16@1048576+16777216", "hidden-partition", false},
+	{"empty partition", func(m *medium) { m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}) }, "", "", false},
+	{"partition of unknown data", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).put(9*mega, "x")
+	}, "unknown@1048576+16777216", "", true},
+	{"boot code", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).put(0, "\xEB\x63\x90")
+	}, "fat16@1048576+16777216", "boot-code", false},
+	{"data before the first partition", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).put(5000, "x")
+	}, "fat16@1048576+16777216", "data-outside-volumes", false},
+	{"table without partitions, data", func(m *medium) { m.put(510, "\x55\xAA").put(9*mega, string(randomBytes(mega))) },
+		"random@9437184+1048576", "data-outside-volumes", true},
+	{"volume in a gap, not at its start", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).fat(20*mega+1536, 16)
+	}, "fat16@1048576+16777216 fat16@20973056+16777216", "volume-outside-partitions", false},
+	{"exFAT in a gap", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).exfat(20*mega, 16)
+	}, "fat16@1048576+16777216 exfat@20971520+16777216", "volume-outside-partitions", false},
+	{"ext4 in a gap", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).put(20*mega+1024, superblock("ext4"))
+	}, "fat16@1048576+16777216 ext4@20971520+46137344", "volume-outside-partitions", true},
+	{"logical partitions", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}, stick.Partition{Start: 19 * mega, Bytes: 16 * mega, Type: 6, Logical: true},
+			stick.Partition{Start: 37 * mega, Bytes: 16 * mega, Type: 0x16, Logical: true}).fat(mega, 16).fat(19*mega, 16).fat(37*mega, 16)
+	}, "fat16@1048576+16777216 fat16@19922944+16777216 fat16@38797312+16777216", "hidden-partition", false},
+	{"chain of logical partitions loops", func(m *medium) {
+		m.fat(20*mega, 16)
+		m.entry(0, 0, 5, 2048, 100_000).entry(mega, 0, 6, 19*2048, 16*2048).entry(mega, 1, 5, 0, 100)
+	}, "fat16@20971520+16777216", "extended-loop", true},
+	{"chain of logical partitions breaks", func(m *medium) {
+		m.fat(20*mega, 16)
+		m.entry(0, 0, 5, 2048, 100_000).entry(mega, 0, 6, 19*2048, 16*2048).entry(mega, 1, 5, 50*2048, 100)
+	}, "fat16@20971520+16777216", "extended-broken", true},
+	{"chain of logical partitions branches", func(m *medium) {
+		m.fat(20*mega, 16)
+		m.entry(0, 0, 5, 2048, 100_000).entry(mega, 1, 5, 2*2048, 100).entry(mega, 2, 5, 3*2048, 100)
+		m.entry(3*mega, 0, 6, 1000, 0).entry(4*mega, 0, 6, 16*2048, 16*2048)
+	}, "fat16@20971520+16777216", "extended-branches", false},
+	{"partitions overlap", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}, stick.Partition{Start: 9 * mega, Bytes: 24 * mega, Type: 6}).fat(mega, 16).exfat(9*mega, 24)
+	}, "fat16@1048576+16777216 exfat@9437184+25165824", "partitions-overlap", false},
+	{"partition beyond the end", func(m *medium) { m.mbr(stick.Partition{Start: 50 * mega, Bytes: 16 * mega, Type: 6}).put(50*mega, "x") },
+		"unknown@52428800+14680064", "partition-beyond-end", true},
+	{"partition wholly beyond the end", func(m *medium) { m.mbr(stick.Partition{Start: 500 * mega, Bytes: 16 * mega, Type: 6}) },
+		"", "partition-beyond-end", true},
+	{"extended partition beyond the end", func(m *medium) { m.entry(0, 0, 5, 1<<31, 1<<31) }, "", "partition-beyond-end", true},
+	{"BitLocker", func(m *medium) {
+		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 7}).put(mega, "\xEB\x58\x90-FVE-FS-")
+	},
+		"bitlocker@1048576+16777216", "", true},
+	{"BitLocker To Go", func(m *medium) {
+		m.fat(0, 64).put(424, "\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01")
+	}, "bitlocker-to-go@0+67108864", "", true},
+	{"FAT and ISO 9660 at once", func(m *medium) { m.fat(0, 64).put(0x8001, "CD001") }, "fat16@0+67108864 iso9660@0+67108864", "polyglot", true},
+	{"ISO 9660 with a partition", func(m *medium) {
+		m.mbr(stick.Partition{Start: 20 * mega, Bytes: 16 * mega, Type: 6}).fat(20*mega, 16).put(0x8001, "CD001")
+	}, "iso9660@0+67108864 fat16@20971520+16777216", "volume-and-table", true},
+	{"boot sector that is a table", func(m *medium) { m.fat(0, 16).fat(20*mega, 16).entry(0, 1, 6, 20*2048, 16*2048) },
+		"fat16@0+16777216 fat16@20971520+16777216", "volume-and-table", false},
+	{"boot sector with text where a table would be", func(m *medium) { m.fat(0, 64).put(446, "Press any key to restart, or remove disks or other media.  ") },
+		"fat16@0+67108864", "", false},
+	{"boot sector with text and one entry that leads to a volume", func(m *medium) {
+		m.fat(0, 16).fat(20*mega, 16).put(446, "Press any key to restart, or rem").entry(0, 2, 6, 20*2048, 16*2048)
+	}, "fat16@0+16777216 fat16@20971520+16777216", "volume-and-table partition-odd partition-beyond-end", true},
+	{"two tables with a GUID table", func(m *medium) { m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16) },
+		"fat16@1048576+16777216", "", false},
+	{"GUID table, first copy wiped", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(512, strings.Repeat("\x00", 512))
+	}, "fat16@1048576+16777216", "gpt-one-copy data-outside-volumes", false},
+	{"GUID table, second copy wiped", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(64*mega-512, strings.Repeat("\x00", 512))
+	}, "fat16@1048576+16777216", "gpt-one-copy data-outside-volumes", false},
+	{"GUID table, wrong checksum", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(512+70, "x")
+	}, "fat16@1048576+16777216", "gpt-checksum gpt-copies-differ", false},
+	{"GUID table, partition in the second copy only", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).fat(20*mega, 16)
+		other := newMedium(m.t, 64*mega).gpt(stick.Partition{Start: mega, Bytes: 16 * mega}, stick.Partition{Start: 20 * mega, Bytes: 16 * mega})
+		tail := make([]byte, 33*512)
+		other.ReadAt(tail, 64*mega-33*512)
+		m.put(64*mega-33*512, string(tail))
+	}, "fat16@1048576+16777216 fat16@20971520+16777216", "gpt-copies-differ", false},
+	{"GUID table that nothing announces", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(446, strings.Repeat("\x00", 16))
+	}, "fat16@1048576+16777216", "gpt-unguarded", false},
+	{"GUID table and other partitions", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).fat(20*mega, 16).entry(0, 1, 6, 20*2048, 16*2048)
+	}, "fat16@1048576+16777216 fat16@20971520+16777216", "hybrid-table", false},
+	{"protective entry without a GUID table", func(m *medium) { m.entry(0, 0, 0xEE, 1, 1000).put(1024, "x") }, "unknown@512+512000", "", true},
+	{"data in an entry of the GUID table that is not in use", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(1024+5*128+60, "hidden")
+	}, "fat16@1048576+16777216", "gpt-checksum gpt-copies-differ data-outside-volumes", false},
+	{"data behind the header of the GUID table", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(512+100, "hidden")
+	}, "fat16@1048576+16777216", "data-outside-volumes", false},
+	{"GUID table of 4,096-byte sectors", func(m *medium) {
+		m.must(stick.WriteGPT(m, m.Size(), 4096, []stick.Partition{{Start: mega, Bytes: 16 * mega}}))
+		m.fat(mega, 16)
+	}, "fat16@1048576+16777216", "sector-size", false},
+	{"table of 4,096-byte sectors", func(m *medium) { m.fat(mega, 16).entry(0, 0, 6, 256, 16*256) }, "fat16@1048576+16777216", "sector-size", false},
+	{"table that leads somewhere in both sizes of sector", func(m *medium) {
+		m.fat(16*mega, 16).fat(2*mega, 8).entry(0, 0, 6, 4096, 8*2048)
+	}, "fat16@2097152+8388608 fat16@16777216+16777216", "sector-size", false},
+	{"GUID table with entries of no length", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(512+84, "\x00\x00\x00\x00")
+	}, "fat16@1048576+16777216", "gpt-absurd gpt-copies-differ", true},
+	{"GUID table that describes a table that cannot be", func(m *medium) {
+		m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}).fat(mega, 16).put(512+80, "\xff\xff\xff\xff")
+	}, "fat16@1048576+16777216", "gpt-absurd gpt-copies-differ", true},
+}
+
+func TestT06_LayoutsAreReadInEveryWay(t *testing.T) {
+	for _, c := range layouts {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMedium(t, 64*mega)
+			c.make(m)
+			l := mapped(t, m)
+			if got := describe(l); got != c.volumes {
+				t.Errorf("volumes: %s\nwant     %s", got, c.volumes)
+			}
+			want := strings.Fields(c.rules)
+			for _, r := range want {
+				if !slices.Contains(rules(l), r) {
+					t.Errorf("findings %v, want %v", rules(l), want)
+				}
+			}
+			if len(want) == 0 && len(l.Found) > 0 {
+				t.Errorf("findings on a layout without fault: %v", l.Found)
+			}
+			if bars(l) != c.bars {
+				t.Errorf("bars a clearance: %v, want %v; %v %v", bars(l), c.bars, l.Regions, l.Volumes)
+			}
+		})
+	}
+}
+
+// Whatever is put anywhere outside the volume, it is in an area or the medium is not cleared.
+func TestT06_EveryByteOutsideVolumesIsScanned(t *testing.T) {
+	secret := "EICAR stands here"
+	for _, at := range []int64{10, 610, 1024 + 130, 100_000, mega - 20, 17*mega + 1, 40 * mega, 64*mega - 33*512 + 200, 64*mega - 400} {
+		for name, prepare := range map[string]func(m *medium){
+			"MBR": func(m *medium) { m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}) },
+			"GPT": func(m *medium) { m.gpt(stick.Partition{Start: mega, Bytes: 16 * mega}) },
+		} {
+			m := newMedium(t, 64*mega)
+			prepare(m)
+			m.fat(mega, 16).put(at, secret)
+			l := mapped(t, m)
+			found := false
+			for _, a := range l.Areas {
+				for _, x := range a.Extents {
+					b := make([]byte, x.Bytes)
+					m.ReadAt(b, x.Start)
+					found = found || bytes.Contains(b, []byte(secret))
+				}
+			}
+			if !found && !bars(l) {
+				t.Errorf("%s: what stands at %d is in no area: %v", name, at, l.Areas)
+			}
+		}
+	}
+}
+
+func superblock(name string) string {
+	b := make([]byte, 1024)
+	le.PutUint32(b, 100)
+	le.PutUint32(b[4:], 100)
+	le.PutUint16(b[56:], 0xEF53)
+	switch name {
+	case "ext3":
+		le.PutUint32(b[92:], 4)
+	case "ext4":
+		le.PutUint32(b[92:], 4)
+		le.PutUint32(b[96:], 0x40)
+	}
+	return string(b)
+}
+
+func TestT25_VolumesWithoutAReaderAreKnownByName(t *testing.T) {
+	at := func(off int, s string) func(m *medium) { return func(m *medium) { m.put(mega+int64(off), s) } }
+	for name, write := range map[string]func(m *medium){
+		"bitlocker":   at(3, "-FVE-FS-"),
+		"luks1":       at(0, "LUKS\xba\xbe\x00\x01"),
+		"luks2":       at(0, "LUKS\xba\xbe\x00\x02"),
+		"ntfs":        at(3, "NTFS    "),
+		"refs":        at(3, "ReFS\x00\x00\x00\x00"),
+		"apfs":        at(32, "NXSB\x00\x10\x00\x00"),
+		"hfsplus":     at(1024, "H+\x00\x04"+strings.Repeat("\x00", 36)+"\x00\x00\x10\x00"),
+		"hfs":         at(1024, "BD"+strings.Repeat("\x00", 16)+"\x01\x00\x00\x00\x10\x00"),
+		"btrfs":       at(0x10040, "_BHRfS_M"),
+		"xfs":         at(0, "XFSB\x00\x00\x10\x00"),
+		"lvm2":        at(512, "LABELONE"),
+		"md":          at(4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00"),
+		"ldm":         at(0xC00, "PRIVHEAD"),
+		"corestorage": at(8, "\x01\x00\x10\x00"+strings.Repeat("\x00", 76)+"CS"),
+		"zfs":         at(0x20000, "\x0c\xb1\xba\x00\x00\x00\x00\x00"),
+		"f2fs":        at(1024, "\x10\x20\xf5\xf2\x01\x00"),
+		"squashfs":    at(0, "hsqs"+strings.Repeat("\x00", 24)+"\x04\x00"),
+		"swap":        at(0xFF6, "SWAPSPACE2"),
+		"ext2":        at(1024, superblock("ext2")),
+		"ext3":        at(1024, superblock("ext3")),
+		"ext4":        at(1024, superblock("ext4")),
+		"iso9660":     at(0x8001, "CD001"),
+		"udf":         at(0x8001, "BEA01\x01"),
+		"jfs":         at(0x8000, "JFS1\x01\x00\x00\x00"),
+		"erofs":       at(1024, "\xe2\xe1\xf5\xe0\x00\x00\x00\x00\x00\x00\x00\x00\x0c"),
+		"qcow2":       at(0, "QFI\xfb\x00\x00\x00\x03"),
+		"random":      func(m *medium) { m.put(mega, string(randomBytes(16*mega))) },
+		"unknown":     at(100, "something else"),
+	} {
+		m := newMedium(t, 32*mega).mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 7})
+		write(m)
+		if l := mapped(t, m); describe(l) != name+"@1048576+16777216" {
+			t.Errorf("%s: %s", name, describe(l))
+		}
+	}
+	m := newMedium(t, 32*mega).mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 0xFD}).put(mega, "something")
+	m.put(mega+(16*mega/512-16)*512, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00")
+	if l := mapped(t, m); describe(l) != "md@1048576+16777216" {
+		t.Errorf("superblock at the end: %s", describe(l))
+	}
+	g := newMedium(t, 32*mega).gpt(stick.Partition{Start: mega, Bytes: 16 * mega, GUID: "E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D"}).put(mega, "something")
+	if l := mapped(t, g); describe(l) != "storage-space@1048576+16777216" {
+		t.Errorf("by the table's word: %s", describe(l))
+	}
+}
+
+func TestEmptyMediumHasNoRegionAndAFinding(t *testing.T) {
+	l := mapped(t, volumetest.Bytes(nil, 512))
+	if len(l.Regions) > 0 || len(l.Volumes) > 0 || !slices.Equal(rules(l), []string{"empty-medium"}) {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestSmallestMediaAreAccountedFor(t *testing.T) {
+	for _, n := range []int{1, 100, 439, 440, 441, 511, 512, 513, 1023, 1025, 4096} {
+		for _, fill := range []byte{0, 1, 0x55} {
+			mapped(t, volumetest.Bytes(bytes.Repeat([]byte{fill}, n), 512))
+			b := bytes.Repeat([]byte{0}, n)
+			if n >= 512 {
+				b[510], b[511] = 0x55, 0xAA
+				mapped(t, volumetest.Bytes(b, 4096))
+			}
+		}
+	}
+}
+
+func TestTruncatedMediumIsMissingWhatItsTableCountsOn(t *testing.T) {
+	m := newMedium(t, 64*mega).gpt(stick.Partition{Start: mega, Bytes: 60 * mega}).fat(mega, 60)
+	l := mapped(t, volume.Section(m, 0, 32*mega))
+	last := l.Regions[len(l.Regions)-1]
+	if last.Class != report.RegionMissing || last.Start != 32*mega || last.Bytes != 32*mega {
+		t.Errorf("the last region is %+v", last)
+	}
+	if !slices.Contains(rules(l), "medium-short") || !slices.Contains(rules(l), "partition-beyond-end") {
+		t.Error(rules(l))
+	}
+}
+
+func TestManyPartitionsBlockAndNothingIsUnderstood(t *testing.T) {
+	m := newMedium(t, 64*mega)
+	entries := make([]byte, 1024*128)
+	for i := range 1024 {
+		e := entries[i*128:]
+		copy(e, "type of partitio")
+		le.PutUint64(e[32:], uint64(4096+i*8))
+		le.PutUint64(e[40:], uint64(4096+i*8+7))
+		m.put(int64(4096+i*8)*512, "x")
+	}
+	h := make([]byte, 92)
+	copy(h, "EFI PART\x00\x00\x01\x00\x5C")
+	for at, v := range map[int]uint64{24: 1, 32: 64*2048 - 1, 40: 300, 48: 64*2048 - 34, 72: 2} {
+		le.PutUint64(h[at:], v)
+	}
+	le.PutUint32(h[80:], 1024)
+	le.PutUint32(h[84:], 128)
+	le.PutUint32(h[88:], crc32.ChecksumIEEE(entries))
+	le.PutUint32(h[16:], crc32.ChecksumIEEE(h))
+	m.put(512, string(h)).put(1024, string(entries)).entry(0, 0, 0xEE, 1, 64*2048-1)
+	l := mapped(t, m)
+	if len(l.Volumes) != report.MaxVolumes || !slices.Contains(rules(l), "too-many-partitions") {
+		t.Errorf("%d volumes, %v", len(l.Volumes), rules(l))
+	}
+	if !slices.ContainsFunc(l.Regions, func(r report.Region) bool { return r.Class == report.NotUnderstood }) {
+		t.Error("every region is understood")
+	}
+}
+
+func TestBadSectorsAreNeverTakenForEmptyOnes(t *testing.T) {
+	m := newMedium(t, 64*mega).gpt(stick.Partition{Start: 2 * mega, Bytes: 16 * mega}, stick.Partition{Start: 20 * mega, Bytes: 16 * mega})
+	m.fat(2*mega, 16)
+	for _, at := range []int64{0, 512, 1024, 4096, mega, 2 * mega, 19 * mega, 20 * mega, 30 * mega, 50 * mega, 64*mega - 33*512, 64*mega - 512} {
+		f := volumetest.FailAt(m, []volume.Extent{{Start: at, Bytes: 512}})
+		l := mapped(t, f)
+		if !bars(l) {
+			t.Errorf("bad sector at %d: %d failed reads, and nothing bars a clearance: %v", at, f.Hits(), l.Regions)
+		}
+		if at != 2*mega && !strings.Contains(describe(l), "fat16@2097152+16777216") {
+			t.Errorf("bad sector at %d: volumes %s", at, describe(l))
+		}
+	}
+}
+
+func TestMapEndsWithItsCaller(t *testing.T) {
+	stop := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(stop)
+	if l, err := volume.Map(ctx, newMedium(t, 64*mega)); err != stop || len(l.Regions) > 0 {
+		t.Errorf("%v, %v", l, err)
+	}
+}
+
+func TestMapReadsLittleOfAVolume(t *testing.T) {
+	m := newMedium(t, 64*mega).mbr(stick.Partition{Start: mega, Bytes: 63 * mega, Type: 6}).fat(mega, 63)
+	c := &counting{Source: m}
+	mapped(t, c)
+	if c.n > 4*mega {
+		t.Errorf("%d bytes were read", c.n)
+	}
+}
+
+type counting struct {
+	volume.Source
+	n int64
+}
+
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.Source.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
+}
+
+// FuzzMap takes the beginning and the end of a medium of two megabytes.
+func FuzzMap(f *testing.F) {
+	const size, head, tail = 2 * mega, 8192, 33 * 512
+	for _, c := range layouts {
+		m := newMedium(f, 64*mega)
+		c.make(m)
+		b := make([]byte, head+tail)
+		m.ReadAt(b[:head], 0)
+		m.ReadAt(b[head:], 64*mega-tail)
+		f.Add(b[:head], b[head:], uint32(512))
+	}
+	m := newMedium(f, size).gpt(stick.Partition{Start: mega, Bytes: mega / 2})
+	b := make([]byte, size)
+	m.ReadAt(b, 0)
+	f.Add(b[:head], b[size-tail:], uint32(4096))
+	f.Fuzz(func(t *testing.T, start, end []byte, sector uint32) {
+		data := make([]byte, size)
+		copy(data, start[:min(len(start), size)])
+		end = end[:min(len(end), tail)]
+		copy(data[size-len(end):], end)
+		mapped(t, volumetest.Bytes(data, int(sector%8192)))
+	})
+}
+
+// clusterFor is a cluster size by which so many megabytes make a FAT16.
+func clusterFor(megabytes int64) int64 {
+	if megabytes > 24 {
+		return 2048
+	}
+	return 512
+}

@@ -1,0 +1,114 @@
+// Package readers picks the reader for a volume that package volume found, and has the words for those that are refused.
+//
+// It trusts the name of a candidate only as a hint: the reader it picks checks the volume itself. A name that it does not
+// know is refused, so a new signature in package volume can never open something by accident.
+package readers
+
+import (
+	"errors"
+	"fmt"
+
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
+	"pratique/scanner/volume/exfat"
+	"pratique/scanner/volume/fat"
+)
+
+// ErrNoReader marks a volume that is recognised and refused.
+var ErrNoReader = errors.New("there is no reader for this volume")
+
+// Open opens the volume that c describes on the medium src. Errors wrap ErrNoReader, volume.ErrMalformed or
+// volume.ErrUnreadable, and OutcomeOf says what each means.
+func Open(src volume.Source, c volume.Candidate) (volume.FileSystem, error) {
+	if c.Start < 0 || c.Bytes <= 0 || c.Bytes > src.Size()-c.Start {
+		return nil, fmt.Errorf("%w: it lies outside the medium", volume.ErrMalformed)
+	}
+	section := volume.Section(src, c.Start, c.Bytes)
+	switch c.FileSystem {
+	case "fat12", "fat16", "fat32":
+		v, err := fat.Open(section)
+		if err != nil {
+			return nil, err
+		}
+		if v.Type() != c.FileSystem {
+			// The boot sector was read twice and said two things: a medium that lies.
+			return nil, fmt.Errorf("%w: the boot sector changed while it was read", volume.ErrMalformed)
+		}
+		return v, nil
+	case "exfat":
+		return exfat.Open(section)
+	}
+	text, _ := Refusal(c.FileSystem)
+	return nil, fmt.Errorf("%w: %s", ErrNoReader, text)
+}
+
+// OutcomeOf says what became of a volume that Open refused with err, in one sentence and as an outcome that is never Clean.
+func OutcomeOf(c volume.Candidate, err error) (text string, outcome report.Outcome) {
+	switch {
+	case errors.Is(err, volume.ErrUnreadable):
+		return "The medium could not be read where the volume describes itself.", report.Unreadable
+	case errors.Is(err, volume.ErrMalformed):
+		return "The volume is damaged: it contradicts itself.", report.Malformed
+	}
+	return Refusal(c.FileSystem)
+}
+
+// Refusal has the words for a volume without a reader. The text is one sentence; the outcome bars a clearance.
+func Refusal(name string) (text string, outcome report.Outcome) {
+	if product, ok := encrypted[name]; ok {
+		return fmt.Sprintf("The volume is encrypted with %s.", product), report.Encrypted
+	}
+	if product, ok := unsupported[name]; ok {
+		return fmt.Sprintf("The volume is %s, which this kiosk cannot read.", product), report.Unscanned
+	}
+	switch name {
+	case "random":
+		return "The volume holds what looks like random data: it may be encrypted.", report.Encrypted
+	case "fat12", "fat16", "fat32", "exfat":
+		return "The volume could not be opened.", report.Unscanned
+	}
+	return "The volume holds data of an unknown kind.", report.Unscanned
+}
+
+var encrypted = map[string]string{
+	"bitlocker":       "BitLocker",
+	"bitlocker-to-go": "BitLocker To Go",
+	"luks1":           "LUKS",
+	"luks2":           "LUKS",
+	"corestorage":     "FileVault (Core Storage)",
+}
+
+// unsupported: the words are what a person may know the thing by.
+var unsupported = map[string]string{
+	"apfs":          "APFS (Apple)",
+	"apple-map":     "divided by an Apple partition map",
+	"btrfs":         "btrfs (Linux)",
+	"erofs":         "EROFS (Linux)",
+	"ewf":           "an EnCase image",
+	"ext2":          "ext2 (Linux)",
+	"ext3":          "ext3 (Linux)",
+	"ext4":          "ext4 (Linux)",
+	"f2fs":          "F2FS (Linux, Android)",
+	"hfs":           "HFS (Apple)",
+	"hfsplus":       "HFS+ (Apple)",
+	"iso9660":       "ISO 9660 (an optical disc)",
+	"jfs":           "JFS",
+	"ldm":           "part of a Windows dynamic disk",
+	"lvm2":          "part of a Linux volume group (LVM)",
+	"md":            "part of a Linux RAID",
+	"ntfs":          "NTFS (Windows)",
+	"qcow2":         "a QEMU disk image",
+	"refs":          "ReFS (Windows)",
+	"reiserfs":      "ReiserFS (Linux)",
+	"squashfs":      "SquashFS (Linux)",
+	"storage-space": "part of a Windows storage space",
+	"swap":          "Linux swap space",
+	"udf":           "UDF (an optical disc)",
+	"ufs":           "UFS (BSD)",
+	"vdi":           "a VirtualBox disk image",
+	"vhd":           "a Hyper-V disk image",
+	"vhdx":          "a Hyper-V disk image",
+	"vmdk":          "a VMware disk image",
+	"xfs":           "XFS (Linux)",
+	"zfs":           "ZFS",
+}
