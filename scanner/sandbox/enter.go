@@ -1,0 +1,180 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Enter applies the rules of a role to this process, all threads of it, for good. It returns the layers in force. After an
+// error the process may be half jailed and must exit with ExitSandbox. Call it before the first foreign byte is read, and
+// after everything that needs a path or a new descriptor is done.
+func Enter(role Role) (layers []string, err error) {
+	policy, err := Rules(role, os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	// Bound to one thread: no-new-privs is a thread's own until seccomp hands both to all the others.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := startPoller(); err != nil {
+		return nil, err
+	}
+	for _, layer := range policy.Layers {
+		if err := apply(layer, policy); err != nil {
+			return nil, fmt.Errorf("sandbox: %s: %w", layer, err)
+		}
+		layers = append(layers, string(layer))
+	}
+	// The proof that the filter answers. The call is one that the tables refuse rather than kill.
+	if fd, err := unix.Open("/", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != unix.EPERM {
+		return nil, fmt.Errorf("sandbox: the filter is set but a directory could be opened (%d, %v)", fd, err)
+	}
+	return layers, nil
+}
+
+func apply(layer Layer, policy Policy) error {
+	switch layer {
+	case Descriptors:
+		return checkDescriptors()
+	case DumpableOff:
+		return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	case Rlimits:
+		for _, l := range policy.Limits {
+			// A hard limit that is already lower stays: it cannot be raised, and need not be.
+			var old unix.Rlimit
+			if err := unix.Getrlimit(l.Resource, &old); err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+			limit := min(l.Max, old.Max)
+			if err := unix.Setrlimit(l.Resource, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+		}
+		return nil
+	case NoNewPrivs:
+		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	case Seccomp:
+		return install(policy)
+	}
+	return errors.New("unknown layer")
+}
+
+// startPoller makes the Go runtime create its epoll now, since no descriptor can be created later.
+func startPoller() error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("sandbox: poller: %w", err)
+	}
+	return errors.Join(r.Close(), w.Close())
+}
+
+func install(policy Policy) error {
+	// Killing only the thread would leave the rest of the process running, so the kernel must know the other way (4.14).
+	action := uint32(unix.SECCOMP_RET_KILL_PROCESS)
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action))); e != 0 {
+		return fmt.Errorf("kill-process: %w", e)
+	}
+	filter, err := policy.Filter(Arch(runtime.GOARCH))
+	if err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	thread, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	runtime.KeepAlive(filter)
+	if e != 0 {
+		return e
+	}
+	if thread != 0 {
+		return fmt.Errorf("thread %d could not be brought under the filter", thread)
+	}
+	return nil
+}
+
+// checkDescriptors refuses to go on with anything open that would let the jailed process reach further than it should: a
+// parent's mistake, or a library's. A filter cannot see this, because read and write must stay allowed.
+func checkDescriptors() error {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil {
+			return fmt.Errorf("descriptor %q", name)
+		}
+		if fd == int(dir.Fd()) {
+			continue
+		}
+		if err := checkDescriptor(fd); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	return nil
+}
+
+func checkDescriptor(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	if flags&unix.O_PATH != 0 {
+		return errors.New("is a path")
+	}
+	readOnly := flags&unix.O_ACCMODE == unix.O_RDONLY
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFIFO:
+		return nil
+	case unix.S_IFREG:
+		if readOnly {
+			return nil
+		}
+		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(target, "/memfd:") {
+			return nil
+		}
+		return errors.New("is a file open for writing")
+	case unix.S_IFBLK:
+		if readOnly {
+			return nil
+		}
+		return errors.New("is a device open for writing")
+	case unix.S_IFCHR:
+		if st.Rdev == unix.Mkdev(1, 3) { // the null device
+			return nil
+		}
+		return errors.New("is a character device")
+	case 0: // an anonymous inode
+		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return err
+		}
+		if target == "anon_inode:[eventpoll]" || target == "anon_inode:[eventfd]" {
+			return nil
+		}
+		return fmt.Errorf("is %s", target)
+	case unix.S_IFDIR:
+		return errors.New("is a directory")
+	case unix.S_IFSOCK:
+		return errors.New("is a socket")
+	}
+	return errors.New("is of an unknown kind")
+}
