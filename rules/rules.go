@@ -45,7 +45,8 @@ type Source struct {
 type Pack struct {
 	Name     string
 	Version  uint64
-	Digest   [32]byte // over every file, so that a token names exactly what was looked for
+	Digest   [32]byte // over every file of the pack
+	Added    [32]byte // over what With added; zero if nothing was
 	YARA     []Source
 	Lists    [][]byte // hash lists as text
 	Policies map[string]Policy
@@ -106,8 +107,8 @@ func LoadFS(fsys fs.FS) (Pack, error) {
 	return pack, nil
 }
 
-// With returns the pack with a folder of YARA files and a hash list added; either may be nil. The digest covers what was
-// added, and the name says that something was.
+// With returns the pack with a folder of YARA files and a hash list added; either may be nil. The name and
+// the digest InForce say that something was.
 func (p Pack) With(yara fs.FS, list io.Reader) (Pack, error) {
 	if yara == nil && list == nil {
 		return p, nil
@@ -136,8 +137,16 @@ func (p Pack) With(yara fs.FS, list io.Reader) (Pack, error) {
 		sum.add("hashes.txt", text)
 	}
 	p.Name += "+local"
-	p.Digest = sum.sum()
+	p.Added = sum.sum()
 	return p, nil
+}
+
+// InForce is the digest of everything that is looked for: the pack, and what was added to it.
+func (p Pack) InForce() [32]byte {
+	if p.Added == ([32]byte{}) {
+		return p.Digest
+	}
+	return p.Added // it covers the pack's own digest
 }
 
 // loadYARA reads every .yar and .yara file below root, in the order of their names.
