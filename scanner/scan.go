@@ -56,6 +56,7 @@ type scan struct {
 	order chan outgoing // what is to be sent, in the order of dispatch
 
 	gather   gatherer // the dispatcher's
+	sector   int      // the layout's
 	items    uint64   // dispatched
 	findings int      // about volumes
 	total    atomic.Int64
@@ -126,7 +127,7 @@ func Scan(ctx context.Context, src volume.Source, job report.Job, slots []*Slot,
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return out.finish(s.src.bytes.Load(), s.reason())
+	return out.finish(s.src.bytes.Load(), s.sector, s.reason())
 }
 
 // check refuses a job that does not fit the process that is to do it: a supervisor's mistake.
@@ -175,6 +176,7 @@ func (s *scan) medium(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.sector = layout.SectorSize
 	if len(layout.Volumes) > report.MaxVolumes || len(layout.Regions) > report.MaxRegions {
 		return s.halt("The medium is divided into more parts than can be checked.")
 	}

@@ -80,9 +80,9 @@ func (s *Sender) sent() uint64 {
 }
 
 // finish sends the last message.
-func (s *Sender) finish(read int64, halted string) error {
+func (s *Sender) finish(read int64, sector int, halted string) error {
 	s.mu.Lock()
-	done := &report.Done{Tally: s.tally, Digest: s.digest.Sum(), BytesRead: read, Halted: halted}
+	done := &report.Done{Tally: s.tally, Digest: s.digest.Sum(), BytesRead: read, Sector: sector, Halted: halted}
 	s.mu.Unlock()
 	return s.Send(report.Message{Done: done})
 }

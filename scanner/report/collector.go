@@ -248,6 +248,13 @@ func (c *Collector) addDone(d *Done) error {
 	if len(d.Halted) > MaxText || d.BytesRead < 0 {
 		return broken("a last message with %d bytes of text and %d bytes read", len(d.Halted), d.BytesRead)
 	}
+	switch d.Sector {
+	case 0:
+	case 512, 1024, 2048, 4096:
+		c.report.SectorSize = d.Sector
+	default:
+		return broken("sectors of %d bytes", d.Sector)
+	}
 	c.report.BytesRead = d.BytesRead
 	if d.Tally != c.report.Tally || d.Digest != c.digest.Sum() {
 		return broken("the scanner's counts differ from what was received")

@@ -45,8 +45,9 @@ type Done struct {
 	Tally     Tally    `cbor:"1,keyasint"`
 	Digest    [32]byte `cbor:"2,keyasint"` // SHA-256 over the encoded Item messages, as Digester computes it
 	BytesRead int64    `cbor:"3,keyasint"`
+	Sector    int      `cbor:"4,keyasint,omitempty"` // sector size that the layout was read with; 0 if it was not read
 	// Halted is empty when every region was accounted for. Otherwise it says in one sentence why the scan stopped short.
-	Halted string `cbor:"4,keyasint"`
+	Halted string `cbor:"5,keyasint"`
 }
 
 // Command is what the supervisor sends to scanworker, one field set. Job comes first.

@@ -1,4 +1,5 @@
 //go:debug updatemaxprocs=0
+//go:debug containermaxprocs=0
 
 // Scanworker is the process that reads a medium. It is started by the supervisor (kiosk/worker) for one session, takes
 // everything that it works with as open descriptors, closes the jail of package sandbox around itself, and only then reads
