@@ -1,0 +1,236 @@
+package kiosk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pratique/kiosk/audit"
+	"pratique/kiosk/clearance"
+)
+
+// Clearance is an issued clearance as people and programs see it.
+type Clearance struct {
+	ID           [16]byte
+	Code         string // eight characters, to look it up by; it proves nothing
+	TokenFile    string
+	ManifestFile string
+	QR           string // digits
+	Expires      time.Time
+	LogIndex     uint64
+	Claims       clearance.Claims
+}
+
+// The names of the two files of a clearance.
+const (
+	tokenName    = "token.cose"
+	manifestName = "manifest"
+)
+
+// issue signs the clearance of a cleared session. What a crash leaves after each step:
+//
+//	manifest written   a folder without a token; removed at the next start
+//	issuing            a log entry without a token; abandoned at the next start
+//	token written      a whole clearance; the next start notes it as issued
+func (se *session) issue(ctx context.Context, content clearance.Content) (*Clearance, error) {
+	s := se.state
+	if content == (clearance.Content{}) {
+		return nil, fmt.Errorf("%w: there is no manifest to issue on", ErrState)
+	}
+	dir := s.path("clearances", hex.EncodeToString(se.id[:]))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	var manifest bytes.Buffer
+	if _, err := se.manifest.WriteTo(&manifest); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if err := writeFile(filepath.Join(dir, manifestName), manifest.Bytes(), 0o600); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+
+	claims := se.claims(content)
+	leaf, err := clearance.Leaf(claims)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	index, err := s.log.AppendLeaf(ctx, audit.KindIssuing, se.id, claims.IssuedAt, leaf)
+	if err != nil {
+		return nil, logError(err)
+	}
+	place := uint64(index)
+	claims.LogIndex = &place
+	token, err := clearance.Sign(claims, s.station)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if err := writeFile(filepath.Join(dir, tokenName), token, 0o600); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if _, err := se.append(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}); err != nil {
+		return nil, err
+	}
+	c, err := s.load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if se.want.OutDir != "" {
+		if err := c.save(se.want.OutDir); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (se *session) claims(content clearance.Content) clearance.Claims {
+	now := se.state.now().UTC().Truncate(time.Second)
+	inForce := se.want.Pack.InForce()
+	c := clearance.Claims{
+		Issuer:   se.state.station.Issuer(),
+		Audience: []string{se.policy.Class},
+		IssuedAt: now,
+		Expires:  now.Add(se.policy.Life),
+		ID:       se.id,
+		Verdict:  clearance.Cleared,
+		Medium:   clearance.Medium{Sectors: uint64(se.medium.bytes) / 512},
+		Content:  content,
+		Rules:    clearance.Rules{Name: se.want.Pack.Name, Version: se.want.Pack.Version, Digest: [8]byte(inForce[:8])},
+		Canary:   "none",
+		Coverage: clearance.Used,
+		Source:   clearance.Source(se.medium.kind),
+		Operator: se.state.operator(),
+		PQKeyID:  se.state.station.PQKeyID(),
+	}
+	if se.want.Deep {
+		c.Coverage = clearance.Deep
+	}
+	return c
+}
+
+// ErrNoClearance says that the state holds no clearance by that name.
+var ErrNoClearance = errors.New("there is no such clearance")
+
+// Clearance finds a clearance by its id in hex, by a part of it that fits only one, or by its short code.
+func (s *State) Clearance(name string) (*Clearance, error) {
+	entries, err := os.ReadDir(s.path("clearances"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	want := strings.ToLower(strings.NewReplacer("-", "", " ", "").Replace(name))
+	var found []string
+	for _, e := range entries {
+		id, err := hex.DecodeString(e.Name())
+		if err != nil || len(id) != 16 || want == "" {
+			continue
+		}
+		if strings.HasPrefix(e.Name(), want) || sameCode(clearance.Code([16]byte(id)), want) {
+			found = append(found, e.Name())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("%w: %q", ErrNoClearance, name)
+	case 1:
+		c, err := s.load(s.path("clearances", found[0]))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %q", ErrNoClearance, name)
+		}
+		return c, err
+	}
+	return nil, fmt.Errorf("%w: %q fits %d of them", ErrNoClearance, name, len(found))
+}
+
+func sameCode(code, want string) bool {
+	return strings.ToLower(strings.ReplaceAll(code, "-", "")) == want
+}
+
+// maxToken bounds what is read back as a token; a real one has about 3,700 bytes.
+const maxToken = 16 << 10
+
+// load reads a clearance's folder.
+func (s *State) load(dir string) (*Clearance, error) {
+	token, err := os.ReadFile(filepath.Join(dir, tokenName))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if len(token) > maxToken {
+		return nil, fmt.Errorf("%w: %s is no token", ErrState, tokenName)
+	}
+	claims, err := clearance.ParseClaims(token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	qr, err := clearance.QR(token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	c := &Clearance{ID: claims.ID, Code: clearance.Code(claims.ID), QR: qr, Expires: claims.Expires, Claims: claims,
+		TokenFile: filepath.Join(dir, tokenName), ManifestFile: filepath.Join(dir, manifestName)}
+	if claims.LogIndex != nil {
+		c.LogIndex = *claims.LogIndex
+	}
+	return c, nil
+}
+
+// Save copies token and manifest into a folder, which is made if it is not there, and points the clearance at the copies.
+func (c *Clearance) Save(dir string) error { return c.save(dir) }
+
+func (c *Clearance) save(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("save the clearance: %w", err)
+	}
+	if err := os.MkdirAll(abs, 0o755); err != nil {
+		return fmt.Errorf("save the clearance: %w", err)
+	}
+	// The manifest first: a token without its manifest still checks, a manifest without a token is nothing.
+	for _, f := range []*string{&c.ManifestFile, &c.TokenFile} {
+		data, err := os.ReadFile(*f)
+		if err != nil {
+			return fmt.Errorf("save the clearance: %w", err)
+		}
+		to := filepath.Join(abs, filepath.Base(*f))
+		if err := writeFile(to, data, 0o644); err != nil {
+			return fmt.Errorf("save the clearance: %w", err)
+		}
+		*f = to
+	}
+	return nil
+}
+
+// trustAge is how old the demonstration's trust file may grow before it is issued anew; verifiers complain after 30 days.
+const trustAge = 24 * time.Hour
+
+// refreshTrust keeps demo.trust whole, recent, and naming the station's present key.
+func (s *State) refreshTrust() error {
+	version := uint64(1)
+	data, err := os.ReadFile(s.path("demo.trust"))
+	if err == nil {
+		if t, err := clearance.ParseTrust(data); err == nil {
+			version = t.Version + 1
+			mine := s.station.Public()
+			known := slices.ContainsFunc(t.Stations, func(k clearance.StationKey) bool { return k.KeyID() == mine.KeyID() })
+			if age := s.now().Sub(t.Issued); known && age >= 0 && age < trustAge {
+				return nil
+			}
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if data, err = clearance.DemoTrust(s.station, version, s.now()); err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return s.write("demo.trust", data, 0o644)
+}

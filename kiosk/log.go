@@ -1,0 +1,68 @@
+package kiosk
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"pratique/kiosk/audit"
+	"pratique/kiosk/clearance"
+)
+
+// Log calls f for each entry of the log, oldest first.
+func (s *State) Log(ctx context.Context, f func(audit.Entry) error) error {
+	return s.log.List(ctx, audit.ListOptions{}, f)
+}
+
+// VerifyLog checks the log in a state folder, or in a copy of one, with the public key beside it. It writes nothing, so
+// that it can be run on evidence.
+func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "key", "log.pub"))
+	if err != nil {
+		return audit.Result{}, fmt.Errorf("%w: there is no key to verify the log with: %w", ErrState, err)
+	}
+	verifier, err := note.NewVerifier(strings.TrimSpace(string(text)))
+	if err != nil {
+		return audit.Result{}, fmt.Errorf("%w: key/log.pub: %w", ErrState, err)
+	}
+	r, err := audit.OpenReader(ctx, filepath.Join(dir, audit.FileName), verifier.Name(), note.VerifierList(verifier))
+	if err != nil {
+		return audit.Result{}, logError(err)
+	}
+	defer r.Close()
+	res, err := r.Verify(ctx, audit.VerifyOptions{})
+	if err != nil {
+		return res, logError(err)
+	}
+	return res, nil
+}
+
+// CheckLogged holds a clearance against the log: its leaf, rebuilt from the token alone, must be the entry that the token
+// names.
+func (s *State) CheckLogged(ctx context.Context, c *Clearance) error {
+	token, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	leaf, index, err := clearance.LeafOfToken(token)
+	if err != nil {
+		return err
+	}
+	found := false
+	opts := audit.ListOptions{From: int64(index), To: int64(index) + 1}
+	if err := s.log.List(ctx, opts, func(e audit.Entry) error {
+		found = e.Kind == audit.KindIssuing && bytes.Equal(e.Leaf, leaf)
+		return nil
+	}); err != nil {
+		return logError(err)
+	}
+	if !found {
+		return fmt.Errorf("clearance %s: entry %d of the log is not its own", c.Code, index)
+	}
+	return nil
+}
