@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"pratique/kiosk/audit"
+)
+
+// entryLine is one log entry for a person. Everything in an entry is a fixed word, a count or a digest.
+func entryLine(e audit.Entry) string {
+	line := fmt.Sprintf("%6d  %s  %-9s", e.Index, e.Time.UTC().Format(timeFormat), e.Kind)
+	if e.Session != (audit.ID{}) {
+		line += "  session " + e.Session.String()[:8]
+	}
+	if text := dataText(e.Data); text != "" {
+		line += "  " + text
+	}
+	if e.ClockBack > 0 {
+		line += fmt.Sprintf("  (clock was %d seconds behind)", e.ClockBack)
+	}
+	return line
+}
+
+func dataText(data audit.Data) string {
+	switch d := data.(type) {
+	case audit.Attached:
+		return fmt.Sprintf("%s of %s", d.Source, size(d.Bytes))
+	case audit.Decided:
+		text := fmt.Sprintf("%s for %s, %s, rules %s %d", d.Verdict, d.Class, count(d.Counts.Files, "file", "files"), d.Rules.Name, d.Rules.Version)
+		var codes []string
+		for _, r := range d.Reasons {
+			codes = append(codes, string(r))
+		}
+		if len(codes) > 0 {
+			text += " (" + strings.Join(codes, ", ") + ")"
+		}
+		return text
+	case audit.Issued:
+		return fmt.Sprintf("token %s for entry %d", d.Token.String()[:16], d.Issuing)
+	case audit.Abandoned:
+		return fmt.Sprintf("no token for entry %d", d.Issuing)
+	case audit.Aborted:
+		return string(d.Cause)
+	case audit.Failed:
+		return string(d.Cause)
+	}
+	return ""
+}
+
+// verifyLine is the result of a verification.
+func verifyLine(res audit.Result) string {
+	if !res.Sound {
+		return fmt.Sprintf("the log is NOT sound: %v", res.Bad)
+	}
+	text := fmt.Sprintf("the log is sound: %s, %s, %s", count(uint64(res.Entries), "entry", "entries"),
+		count(uint64(res.Checkpoints), "signed checkpoint", "signed checkpoints"), count(res.Items, "item", "items"))
+	if res.Unbound > 0 {
+		text += fmt.Sprintf(" (%s without a verdict)", count(uint64(res.Unbound), "session", "sessions"))
+	}
+	return text + fmt.Sprintf("; root %v", res.Root)
+}

@@ -1,0 +1,209 @@
+// Command pratique is the station's command line: it screens a medium, shows and saves clearances, and reads the log.
+//
+//	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--out DIR] [--json] [--items] [--deep] TARGET
+//	pratique clearance show ID | save --out DIR ID
+//	pratique audit list | verify
+//	pratique version
+//
+// Data goes to standard output, words to standard error. Without a daemon each verb opens the state itself: the folder
+// named with --state, else the service's own, else the user's. Screening here always signs with the demonstration key.
+//
+// Exit codes: 0 done, or the medium is cleared; 3 not cleared; 4 could not check; 2 usage; 1 the kiosk itself
+// failed, or the log is not sound.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"pratique/kiosk"
+)
+
+// The exit codes of the contract.
+const (
+	exitOK            = 0
+	exitFailed        = 1
+	exitUsage         = 2
+	exitNotCleared    = 3
+	exitCouldNotCheck = 4
+)
+
+// program is what every verb gets: where it writes, and nothing that it could take from the environment by itself.
+type program struct {
+	stdout io.Writer
+	stderr io.Writer
+}
+
+type verb struct {
+	name string // one or two words
+	help string
+	run  func(p *program, ctx context.Context, args []string) (int, error)
+}
+
+var verbs = []verb{
+	{"screen", "screen a disk image or block device and say whether it may be used", (*program).screen},
+	{"clearance show", "show a clearance and its QR code", (*program).clearanceShow},
+	{"clearance save", "copy a clearance's token and manifest into a folder", (*program).clearanceSave},
+	{"audit list", "list the log", (*program).auditList},
+	{"audit verify", "prove that the log was not changed", (*program).auditVerify},
+	{"version", "say which version this is", (*program).version},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	p := &program{stdout: os.Stdout, stderr: os.Stderr}
+	code := p.main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func (p *program) main(ctx context.Context, args []string) int {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "-help" || args[0] == "help" {
+		p.usage()
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitOK
+	}
+	for _, v := range verbs {
+		words := strings.Fields(v.name)
+		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != v.name {
+			continue
+		}
+		code, err := v.run(p, ctx, args[len(words):])
+		if err != nil {
+			return p.fail(err)
+		}
+		return code
+	}
+	return p.fail(usagef("there is no verb %q", strings.Join(args[:min(len(args), 2)], " ")))
+}
+
+func (p *program) usage() {
+	fmt.Fprintln(p.stderr, "usage: pratique VERB [flags] args")
+	for _, v := range verbs {
+		fmt.Fprintf(p.stderr, "  %-16s %s\n", v.name, v.help)
+	}
+	fmt.Fprintln(p.stderr, "Each verb has --help. Example: pratique screen --for imaging stick.img")
+}
+
+// usageError is a mistake in the call.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// errHelp says that help was asked for and given.
+var errHelp = errors.New("help")
+
+// fail is the one place that turns an error into words, a hint and an exit code.
+func (p *program) fail(err error) int {
+	if errors.Is(err, errHelp) {
+		return exitOK
+	}
+	fmt.Fprintf(p.stderr, "pratique: error: %v\n", err)
+	code, hint := exitFailed, ""
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		code, hint = exitUsage, "pratique --help lists the verbs, pratique VERB --help their flags"
+	case errors.Is(err, kiosk.ErrTarget):
+		code, hint = exitUsage, "give a disk image or a block device"
+	case errors.Is(err, kiosk.ErrClass):
+		code, hint = exitUsage, "the equipment classes are: "+strings.Join(baselineClasses(), ", ")
+	case errors.Is(err, kiosk.ErrRules):
+		code, hint = exitUsage, "nothing was screened; correct the rules or the blocklist, or leave the flag out"
+	case errors.Is(err, kiosk.ErrNoClearance):
+		code, hint = exitUsage, "pratique audit list shows the sessions"
+	case errors.Is(err, kiosk.ErrState):
+		hint = "the state folder must be this user's, writable, with free space; --state names another"
+	case errors.Is(err, kiosk.ErrNewer):
+		hint = "install the newer version of the program again, or use another --state"
+	case errors.Is(err, kiosk.ErrBrokenLog):
+		hint = "keep the folder for the auditor: pratique audit verify names the first bad record"
+	case errors.Is(err, kiosk.ErrWorkers):
+		hint = "scanworker and yaraworker belong beside the pratique program; this kernel must allow seccomp filters"
+	}
+	if hint != "" {
+		fmt.Fprintf(p.stderr, "pratique: hint: %s\n", hint)
+	}
+	return code
+}
+
+// verbFlags are the flags of one verb, with its help.
+type verbFlags struct {
+	*flag.FlagSet
+	help func()
+}
+
+// flags returns the flag set of a verb. Its errors come back and are said once, by fail; its help is shown when asked for.
+func (p *program) flags(name, args, example string) verbFlags {
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	return verbFlags{set, func() {
+		fmt.Fprintf(p.stderr, "usage: %s\n", strings.TrimSpace("pratique "+name+" [flags] "+args))
+		set.VisitAll(func(f *flag.Flag) {
+			kind, text := flag.UnquoteUsage(f)
+			fmt.Fprintf(p.stderr, "  --%-22s %s\n", strings.TrimSpace(f.Name+" "+kind), text)
+		})
+		fmt.Fprintf(p.stderr, "Example: pratique %s\n", example)
+	}}
+}
+
+// parse reads the flags and wants exactly n arguments after them.
+func parse(set verbFlags, args []string, n int) error {
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		set.help()
+		return errHelp
+	} else if err != nil {
+		return usagef("%s: %v", set.Name(), err)
+	}
+	switch rest := set.Args(); {
+	case len(rest) == n:
+		return nil
+	case len(rest) > n:
+		for _, a := range rest {
+			if strings.HasPrefix(a, "-") && len(a) > 1 {
+				return usagef("%s: flags come before arguments: %s", set.Name(), a)
+			}
+		}
+		return usagef("%s: too many arguments", set.Name())
+	default:
+		return usagef("%s: an argument is missing", set.Name())
+	}
+}
+
+// stateFlag adds --state.
+func stateFlag(set verbFlags) *string {
+	return set.String("state", "", "`DIR` that holds the log, keys and clearances (default: the service's or the user's own)")
+}
+
+// serviceState is the state of an installed station.
+const serviceState = "/var/lib/pratique"
+
+// stateDir is the folder that --state names; else the service's, if this user may use it; else the XDG state folder.
+func stateDir(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if unixWritable(serviceState) {
+		return serviceState, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "pratique"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", usagef("there is no home folder for the state: %v", err)
+	}
+	return filepath.Join(home, ".local", "state", "pratique"), nil
+}

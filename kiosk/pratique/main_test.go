@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pratique/testdata/stick"
+)
+
+// Nightly runs take the full counts.
+var (
+	kills = flag.Int("kills", 20, "how many times a screening is killed at a random moment")
+)
+
+// built is where the real programs and the sample sticks are for every test here.
+var built struct{ bin, sticks string }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := runMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runMain(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "pratique-test-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	// Tests drop privileges, and the unprivileged must be able to run what is here.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	built.bin, built.sticks = filepath.Join(dir, "bin"), filepath.Join(dir, "sticks")
+	for _, d := range []string{built.bin, built.sticks} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return 1, err
+		}
+	}
+	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
+		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", built.bin + "/"}, names...)...)
+		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("build %v: %w\n%s", names, err, out)
+		}
+	}
+	for _, s := range stick.Sticks() {
+		if err := s.Create(filepath.Join(built.sticks, s.Name+".img")); err != nil {
+			return 1, err
+		}
+	}
+	return m.Run(), nil
+}
+
+// TestScripts runs the real programs from end to end.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", built.bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			env.Setenv("STICKS", built.sticks)
+			env.Setenv("STATE", filepath.Join(env.WorkDir, "state"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace},
+	})
+}
+
+// exits CODE PROGRAM ARGS...: runs a program and wants this exit code. Output goes to the files stdout and stderr, which
+// grep reads.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	program := filepath.Join(built.bin, args[1])
+	cmd := exec.Command(program, args[2:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{"HOME=" + ts.MkAbs("home"), "PATH=" + ts.Getenv("PATH")}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("stdout"), stdout.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("stderr"), stderr.Bytes(), 0o644))
+	ts.Logf("%s%s", stdout.String(), stderr.String())
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("%s ended with exit code %d, want %d", args[1], got, want)
+	}
+}
+
+// replace FILE OLD NEW: changes the first place where OLD stands in FILE, and nothing else.
+func replace(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 || len(args[1]) != len(args[2]) {
+		ts.Fatalf("usage: replace FILE OLD NEW, with OLD and NEW of one length")
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	data, err := os.ReadFile(f.Name())
+	ts.Check(err)
+	at := bytes.Index(data, []byte(args[1]))
+	if at < 0 {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	_, err = f.WriteAt([]byte(args[2]), int64(at))
+	ts.Check(err)
+}

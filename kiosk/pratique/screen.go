@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"pratique/kiosk"
+	"pratique/kiosk/clearance"
+	"pratique/rules"
+	"pratique/rules/baseline"
+	"pratique/scanner/report"
+)
+
+func (p *program) screen(ctx context.Context, args []string) (int, error) {
+	set := p.flags("screen", "TARGET", "screen --for imaging --out clearance stick.img")
+	class := set.String("for", "general", "equipment `CLASS` that the medium is for")
+	rulesDir := set.String("rules", "", "folder `DIR` of YARA files, added to the pack in force")
+	listFile := set.String("blocklist", "", "`FILE` of hashes in hex, one a line, added to the pack in force")
+	out := set.String("out", "", "folder `DIR` for token and manifest (default: in the state)")
+	asJSON := set.Bool("json", false, "print one JSON object")
+	items := set.Bool("items", false, "list every item")
+	deep := set.Bool("deep", false, "scan unallocated space and slack too")
+	state := stateFlag(set)
+	if err := parse(set, args, 1); err != nil {
+		return 0, err
+	}
+	target := set.Arg(0)
+
+	pack, err := loadPack(*rulesDir, *listFile)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := pack.Policies[*class]; !ok {
+		return 0, fmt.Errorf("%w: %q", kiosk.ErrClass, *class)
+	}
+	if err := kiosk.CheckTarget(target); err != nil {
+		return 0, err
+	}
+	dir, err := stateDir(*state)
+	if err != nil {
+		return 0, err
+	}
+	workers, err := workerDir()
+	if err != nil {
+		return 0, err
+	}
+	st, err := kiosk.OpenState(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	defer st.Close()
+
+	meter := newMeter(p.stderr)
+	view := newScreenView(*asJSON, *items)
+	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep, Workers: workers, OutDir: *out,
+		Item: view.item, Progress: meter.show})
+	meter.clear()
+	if err != nil {
+		return 0, err
+	}
+	if *asJSON {
+		err = view.json(p, &res)
+	} else {
+		err = view.text(p, target, &res)
+	}
+	if err != nil {
+		// The verdict could not be said. The exit code must not say that it was.
+		return 0, fmt.Errorf("write the result: %w", err)
+	}
+	switch res.Verdict {
+	case kiosk.Cleared:
+		return exitOK, nil
+	case kiosk.NotCleared:
+		return exitNotCleared, nil
+	}
+	return exitCouldNotCheck, nil
+}
+
+// loadPack is the pack in force with what the command line adds.
+func loadPack(rulesDir, listFile string) (rules.Pack, error) {
+	pack, err := baseline.Pack()
+	if err != nil {
+		return rules.Pack{}, err
+	}
+	var dir fs.FS
+	if rulesDir != "" {
+		if info, err := os.Stat(rulesDir); err != nil || !info.IsDir() {
+			return rules.Pack{}, fmt.Errorf("%w: --rules: %q is no folder", kiosk.ErrRules, rulesDir)
+		}
+		dir = os.DirFS(rulesDir)
+	}
+	var list *os.File
+	if listFile != "" {
+		if list, err = os.Open(listFile); err != nil {
+			return rules.Pack{}, fmt.Errorf("%w: --blocklist: %w", kiosk.ErrRules, err)
+		}
+		defer list.Close()
+		if info, err := list.Stat(); err != nil || !info.Mode().IsRegular() {
+			return rules.Pack{}, fmt.Errorf("%w: --blocklist: %q is not a file", kiosk.ErrRules, listFile)
+		}
+		pack, err = pack.With(dir, list)
+	} else {
+		pack, err = pack.With(dir, nil)
+	}
+	if err != nil {
+		return rules.Pack{}, fmt.Errorf("%w: %w", kiosk.ErrRules, err)
+	}
+	return pack, nil
+}
+
+func baselineClasses() []string {
+	pack, err := baseline.Pack()
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for class := range pack.Policies {
+		out = append(out, class)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// workerDir is where scanworker and yaraworker are: beside this program.
+func workerDir() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", kiosk.ErrWorkers, err)
+	}
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	return filepath.Dir(self), nil
+}
+
+// screenView turns a result into what a person or a program reads.
+type screenView struct {
+	wantItems bool
+	asJSON    bool
+	items     []json.RawMessage // encoded one by one as they come: half the memory of keeping them
+	lines     []string
+}
+
+func newScreenView(asJSON, items bool) *screenView {
+	return &screenView{wantItems: items, asJSON: asJSON}
+}
+
+type jsonItem struct {
+	Volume  int    `json:"volume"`
+	Path    string `json:"path"`
+	Member  string `json:"member"`
+	Kind    string `json:"kind"`
+	Size    int64  `json:"size"`
+	SHA256  string `json:"sha256"`
+	Type    string `json:"type"`
+	Outcome string `json:"outcome"`
+}
+
+func (v *screenView) item(it *report.Item) {
+	switch {
+	case !v.wantItems:
+	case v.asJSON:
+		if data, err := json.Marshal(jsonItem{it.Volume, jsonPath(it.Path), jsonPath(it.Member), it.Kind.String(), it.Size, sum(it), it.Type, it.Outcome.String()}); err == nil {
+			v.items = append(v.items, data)
+		}
+	default:
+		v.lines = append(v.lines, fmt.Sprintf("%-10s %-9s %12d  %s", it.Outcome, it.Kind, it.Size, quote(fullPath(it))))
+	}
+}
+
+// sum is the hash of what was scanned, or nothing: a hash of what was not seen in full would lead somebody to trust it.
+func sum(it *report.Item) string {
+	if !it.Outcome.Seen() || it.Kind == report.Directory {
+		return ""
+	}
+	return hex.EncodeToString(it.SHA256[:])
+}
+
+func fullPath(it *report.Item) string {
+	if it.Member != "" {
+		return it.Path + "//" + it.Member
+	}
+	return it.Path
+}
+
+type jsonResult struct {
+	Version   int               `json:"version"`
+	Verdict   string            `json:"verdict"`
+	Reasons   []kiosk.Reason    `json:"reasons"`
+	Medium    jsonMedium        `json:"medium"`
+	Volumes   []jsonVolume      `json:"volumes"`
+	Counts    jsonCounts        `json:"counts"`
+	Findings  []jsonFinding     `json:"findings"`
+	Items     []json.RawMessage `json:"items,omitempty"`
+	Clearance *jsonClearance    `json:"clearance"`
+}
+
+type jsonMedium struct {
+	Kind       string `json:"kind"`
+	Bytes      int64  `json:"bytes"`
+	SectorSize int    `json:"sector_size"`
+}
+
+type jsonVolume struct {
+	ID         int    `json:"id"`
+	Start      int64  `json:"start"`
+	Bytes      int64  `json:"bytes"`
+	FileSystem string `json:"filesystem"`
+}
+
+type jsonCounts struct {
+	Files       uint64 `json:"files"`
+	Directories uint64 `json:"directories"`
+	Streams     uint64 `json:"streams"`
+	Members     uint64 `json:"members"`
+	Regions     uint64 `json:"regions"`
+	Bytes       uint64 `json:"bytes"`
+	Findings    uint64 `json:"findings"`
+}
+
+type jsonFinding struct {
+	Volume   int    `json:"volume"`
+	Path     string `json:"path"`
+	Member   string `json:"member"`
+	Check    string `json:"check"`
+	Rule     string `json:"rule"`
+	Offset   int64  `json:"offset"`
+	Severity string `json:"severity"`
+	SHA256   string `json:"sha256"`
+	Text     string `json:"text"`
+}
+
+type jsonClearance struct {
+	ID           string `json:"id"`
+	Code         string `json:"code"`
+	TokenFile    string `json:"token_file"`
+	ManifestFile string `json:"manifest_file"`
+	QR           string `json:"qr"`
+	Expires      string `json:"expires"`
+	LogIndex     uint64 `json:"log_index"`
+}
+
+func (v *screenView) json(p *program, res *kiosk.Result) error {
+	rep := &res.Report
+	out := jsonResult{Version: 1, Verdict: res.Verdict.String(), Reasons: res.Reasons,
+		Medium:  jsonMedium{res.Kind, res.Bytes, res.Sector},
+		Volumes: []jsonVolume{}, Findings: []jsonFinding{}, Items: v.items, Clearance: clearanceJSON(res.Clearance),
+		Counts: jsonCounts{rep.Tally.Files, rep.Tally.Directories, rep.Tally.Streams, rep.Tally.Members, rep.Tally.Areas,
+			rep.Tally.Bytes, rep.Tally.Findings}}
+	if out.Reasons == nil {
+		out.Reasons = []kiosk.Reason{}
+	}
+	if v.wantItems && out.Items == nil {
+		out.Items = []json.RawMessage{}
+	}
+	for _, vol := range rep.Volumes {
+		out.Volumes = append(out.Volumes, jsonVolume{vol.ID, vol.Start, vol.Bytes, vol.FileSystem})
+	}
+	for _, f := range rep.Found {
+		out.Findings = append(out.Findings, findingJSON(res, f.Volume, &f.Finding))
+	}
+	for i := range rep.NotClean {
+		it := &rep.NotClean[i]
+		for j := range it.Findings {
+			f := findingJSON(res, it.Volume, &it.Findings[j])
+			f.Path, f.Member, f.SHA256 = jsonPath(it.Path), jsonPath(it.Member), sum(it)
+			out.Findings = append(out.Findings, f)
+		}
+	}
+	enc := json.NewEncoder(p.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(out)
+}
+
+func findingJSON(res *kiosk.Result, volume int, f *report.Finding) jsonFinding {
+	return jsonFinding{Volume: volume, Check: f.Check.String(), Rule: f.Rule, Offset: f.Offset,
+		Severity: res.Policy.Severity(*f).String(), Text: f.Text}
+}
+
+func clearanceJSON(c *kiosk.Clearance) *jsonClearance {
+	if c == nil {
+		return nil
+	}
+	return &jsonClearance{hex.EncodeToString(c.ID[:]), c.Code, c.TokenFile, c.ManifestFile, c.QR, c.Expires.UTC().Format(timeFormat), c.LogIndex}
+}
+
+// timeFormat is RFC 3339 in whole seconds, always in UTC.
+const timeFormat = "2006-01-02T15:04:05Z"
+
+// maxShown is how many findings a person is shown; --json has them all.
+const maxShown = 20
+
+func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
+	w := &errWriter{w: p.stdout}
+	w.printf("%s: %s\n", printable(target), res.Verdict)
+	for _, r := range res.Reasons {
+		w.printf("  %s\n", printable(r.Text))
+	}
+	rep := &res.Report
+	shown, total := 0, 0
+	show := func(where string, f *report.Finding) {
+		if res.Policy.Severity(*f) == report.Inform {
+			return
+		}
+		if total++; shown < maxShown {
+			shown++
+			w.printf("  - %s: %s\n", where, printable(f.Text))
+		}
+	}
+	for i := range rep.NotClean {
+		it := &rep.NotClean[i]
+		for j := range it.Findings {
+			show(quote(fullPath(it)), &it.Findings[j])
+		}
+		if len(it.Findings) == 0 && !it.Outcome.Seen() {
+			if total++; shown < maxShown {
+				shown++
+				w.printf("  - %s: %s\n", quote(fullPath(it)), it.Outcome)
+			}
+		}
+	}
+	for i := range rep.Found {
+		where := "the medium"
+		if id := rep.Found[i].Volume; id >= 0 {
+			where = fmt.Sprintf("volume %d", id)
+		}
+		show(where, &rep.Found[i].Finding)
+	}
+	if total > shown {
+		w.printf("  - and %d more; --json lists them\n", total-shown)
+	}
+	t := &rep.Tally
+	w.printf("  %s, %s in %s and %s, on %s\n", count(uint64(len(rep.Volumes)), "volume", "volumes"), count(t.Files, "file", "files"),
+		count(t.Directories, "folder", "folders"), count(t.Areas, "region", "regions"), size(res.Bytes))
+	w.printf("  %d bytes of content, %d bytes read\n", t.Bytes, rep.BytesRead)
+	for _, line := range v.lines {
+		w.printf("  %s\n", line)
+	}
+	if c := res.Clearance; c != nil {
+		w.printf("  clearance %s, for %s until %s, log entry %d\n", c.Code, res.Policy.Class, c.Expires.UTC().Format(timeFormat), c.LogIndex)
+		w.printf("  signed with this state's demonstration key: devices refuse it unless told otherwise\n")
+		w.printf("  token     %s\n  manifest  %s\n", c.TokenFile, c.ManifestFile)
+		qr, err := clearance.QRText(c.QR)
+		if err != nil {
+			return err
+		}
+		w.printf("%s", qr)
+	}
+	return w.err
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pratique/kiosk"
+	"pratique/kiosk/audit"
+	"pratique/kiosk/clearance"
+)
+
+func unixWritable(dir string) bool { return unix.Access(dir, unix.W_OK|unix.X_OK) == nil }
+
+// withState runs f on an opened state.
+func withState(ctx context.Context, flag string, f func(*kiosk.State) error) error {
+	dir, err := stateDir(flag)
+	if err != nil {
+		return err
+	}
+	st, err := kiosk.OpenState(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return f(st)
+}
+
+func (p *program) clearanceShow(ctx context.Context, args []string) (int, error) {
+	set := p.flags("clearance show", "ID", "clearance show 7KQ2XM4C")
+	asJSON := set.Bool("json", false, "print one JSON object")
+	state := stateFlag(set)
+	if err := parse(set, args, 1); err != nil {
+		return 0, err
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		c, err := st.Clearance(set.Arg(0))
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return json.NewEncoder(p.stdout).Encode(clearanceJSON(c))
+		}
+		qr, err := clearance.QRText(c.QR)
+		if err != nil {
+			return err
+		}
+		w := &errWriter{w: p.stdout}
+		cl := &c.Claims
+		w.printf("clearance %s (%x)\n", c.Code, c.ID)
+		for _, class := range cl.Audience {
+			w.printf("  for       %s\n", class)
+		}
+		w.printf("  until     %s\n", c.Expires.UTC().Format(timeFormat))
+		if time.Now().After(c.Expires) {
+			w.printf("  EXPIRED\n")
+		}
+		w.printf("  by        %s, log entry %d\n", printable(cl.Issuer), c.LogIndex)
+		w.printf("  content   %s, %s, root %x\n", count(cl.Content.Files, "file", "files"), size(int64(cl.Content.Bytes)), cl.Content.Root)
+		w.printf("  rules     %s version %d\n", printable(cl.Rules.Name), cl.Rules.Version)
+		w.printf("  token     %s\n  manifest  %s\n  digits    %s\n%s", c.TokenFile, c.ManifestFile, c.QR, qr)
+		return w.err
+	})
+}
+
+func (p *program) clearanceSave(ctx context.Context, args []string) (int, error) {
+	set := p.flags("clearance save", "ID", "clearance save --out /media/hospital 7KQ2XM4C")
+	out := set.String("out", "", "folder `DIR` for token and manifest")
+	state := stateFlag(set)
+	// The contract writes the flag behind the id; both orders are taken.
+	if len(args) > 1 && args[0] != "" && args[0][0] != '-' {
+		args = append(args[1:len(args):len(args)], args[0])
+	}
+	if err := parse(set, args, 1); err != nil {
+		return 0, err
+	}
+	if *out == "" {
+		return 0, usagef("clearance save: --out DIR is missing")
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		c, err := st.Clearance(set.Arg(0))
+		if err != nil {
+			return err
+		}
+		if err := c.Save(*out); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s\n%s\n", c.TokenFile, c.ManifestFile)
+		return err
+	})
+}
+
+func (p *program) auditList(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit list", "", "audit list --json")
+	asJSON := set.Bool("json", false, "print one JSON object a line")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		w := &errWriter{w: p.stdout}
+		return st.Log(ctx, func(e audit.Entry) error {
+			if *asJSON {
+				data, err := json.Marshal(e)
+				if err != nil {
+					return err
+				}
+				w.printf("%s\n", data)
+				return w.err
+			}
+			w.printf("%s\n", entryLine(e))
+			return w.err
+		})
+	})
+}
+
+func (p *program) auditVerify(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit verify", "", "audit verify --state copy-of-state")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	dir, err := stateDir(*state)
+	if err != nil {
+		return 0, err
+	}
+	res, err := kiosk.VerifyLog(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintln(p.stdout, verifyLine(res)); err != nil {
+		return 0, err
+	}
+	if !res.Sound {
+		return exitFailed, nil
+	}
+	return exitOK, nil
+}
+
+// version says what the build knows of itself.
+func (p *program) version(_ context.Context, args []string) (int, error) {
+	if err := parse(p.flags("version", "", "version"), args, 0); err != nil {
+		return 0, err
+	}
+	version, goVersion := "(development)", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+		if info.Main.Version != "" && info.Main.Version != "(devel)" {
+			version = info.Main.Version
+		}
+	}
+	_, err := fmt.Fprintf(p.stdout, "pratique %s, %s\n", version, goVersion)
+	return exitOK, err
+}
