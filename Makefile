@@ -1,0 +1,50 @@
+# make demo   screens sample sticks from end to end
+# make test   runs every test
+# Each installs what it needs on Debian 12 with git, make and Go 1.26.
+
+GO       ?= go
+BIN      := bin
+STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -buildid='
+CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
+
+# What the programs are built with, what the sample sticks and the demonstration need, what the tests compare with.
+APT_BUILD := gcc libc6-dev pkg-config libyara-dev
+APT_TEST  := mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara
+
+# Mutants, kills and the like: a tenth here, the full count in nightly.
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench .
+
+.PHONY: build demo test check bench fuzz nightly apt-build apt-test clean
+
+build: apt-build
+	@mkdir -p $(BIN)
+	$(CGO) -o $(BIN)/pratique ./kiosk/pratique
+	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
+	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker
+	$(STATIC) -o $(BIN)/clearcheck ./kiosk/clearcheck
+	GOOS=linux GOARCH=arm64 $(STATIC) -o $(BIN)/clearcheck-linux-arm64 ./kiosk/clearcheck
+	GOOS=windows GOARCH=amd64 $(STATIC) -o $(BIN)/clearcheck-windows-amd64.exe ./kiosk/clearcheck
+
+apt-build:
+	@packaging/apt-install $(APT_BUILD)
+
+apt-test:
+	@packaging/apt-install $(APT_BUILD) $(APT_TEST)
+
+demo: build
+	@$(GO) build -trimpath -o $(BIN)/mksticks ./testdata/mksticks
+	@testdata/demo.sh $(BIN)
+
+check: apt-test
+	$(GO) vet $(QUICK)
+	$(GO) test -short $(QUICK)
+
+test: build apt-test
+	$(GO) vet $(QUICK)
+	$(GO) test -timeout 20m $(QUICK)
+
+bench: build apt-test
+	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
+
+clean:
+	rm -rf $(BIN) demo bench

@@ -1,0 +1,182 @@
+// Package pratique_test holds what is true of the whole tree: who may import whom.
+package pratique_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plan is the import table: for each package what it may import besides the standard library. Names of this module are
+// written without its prefix. A package that is not here fails the test: a new room is a visible decision.
+var plan = map[string][]string{
+	"kiosk":              {"kiosk/audit", "kiosk/clearance", "kiosk/worker", "rules", "rules/blocklist", "scanner/report", "golang.org/x/sys", "golang.org/x/mod"},
+	"kiosk/audit":        {"kiosk/clearance", "scanner/report", "github.com/mattn/go-sqlite3", "github.com/fxamacker/cbor/v2", "golang.org/x/mod"},
+	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
+	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/worker":       {"scanner/frame", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
+	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
+	"rules/baseline":     {"rules"},
+	"rules/blocklist":    {"golang.org/x/sys"},
+	"rules/yara":         {"rules", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
+	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "github.com/gabriel-vasile/mimetype", "golang.org/x/sys"},
+	"scanner/frame":      {"github.com/fxamacker/cbor/v2"},
+	"scanner/report":     {"scanner/frame"},
+	"scanner/sandbox":    {"golang.org/x/sys"},
+	"scanner/slot":       {"scanner/report"},
+	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/frame", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
+	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
+
+	"scanner/volume":            {"scanner/report", "golang.org/x/text"},
+	"scanner/volume/fat":        {"scanner/report", "scanner/volume", "golang.org/x/text"},
+	"scanner/volume/exfat":      {"scanner/report", "scanner/volume", "golang.org/x/text"},
+	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat"},
+	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
+
+	"testdata/bench":    {"testdata/stick"},
+	"testdata/stick":    {},
+	"testdata/mksticks": {"testdata/stick"},
+}
+
+// cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
+// what runs on the medical device's side.
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker"}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	CgoFiles   []string
+	Standard   bool
+}
+
+func list(t *testing.T, env []string, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,CgoFiles,Standard"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(out); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return pkgs
+}
+
+func TestImportsFollowThePlan(t *testing.T) {
+	const module = "pratique/"
+	seen := map[string]bool{}
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench") {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		allowed, ok := plan[name]
+		if !ok {
+			t.Errorf("%s is not in the plan: say who may use it and what it may use", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && !strings.HasPrefix(imp, module) {
+				continue // the standard library, and "C"
+			}
+			short := strings.TrimPrefix(imp, module)
+			if !slices.ContainsFunc(allowed, func(a string) bool {
+				return short == a || !strings.HasPrefix(imp, module) && strings.HasPrefix(short, a+"/")
+			}) {
+				t.Errorf("%s imports %s, which the plan does not allow", name, short)
+			}
+		}
+	}
+	for name := range plan {
+		if !seen[name] {
+			t.Errorf("%s is in the plan but not in the tree", name)
+		}
+	}
+}
+
+func TestNoCInWhatReadsMediaAndDecides(t *testing.T) {
+	for _, p := range list(t, []string{"CGO_ENABLED=1"}, append([]string{"-deps"}, cgoFree...)...) {
+		if len(p.CgoFiles) > 0 && !p.Standard {
+			t.Errorf("%s uses cgo", p.ImportPath)
+		}
+	}
+}
+
+// Only Go's own library and golang.org/x may be linked into what parses volumes.
+func TestVolumeReadersHaveNoForeignDependency(t *testing.T) {
+	for _, p := range list(t, nil, "-deps", "./scanner/volume/readers") {
+		if p.Standard || strings.HasPrefix(p.ImportPath, "pratique/") || strings.HasPrefix(p.ImportPath, "golang.org/x/") {
+			continue
+		}
+		// the report's codec is the one exception: it is how results leave, and no byte of a medium enters it unbounded
+		if p.ImportPath == "github.com/fxamacker/cbor/v2" || p.ImportPath == "github.com/x448/float16" {
+			continue
+		}
+		t.Errorf("%s is linked into the volume readers", p.ImportPath)
+	}
+}
+
+// Every package says what it does, and no source names a path of the machine that it was written on.
+func TestHouseRules(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, top := range []string{"kiosk", "scanner", "rules", "ui", "packaging", "testdata"} {
+		err := filepath.WalkDir(top, func(name string, d os.DirEntry, err error) error {
+			if errors.Is(err, os.ErrNotExist) && name == top {
+				return filepath.SkipDir // a room that is not built yet
+			}
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			if strings.Contains(string(text), here+"/") {
+				t.Errorf("%s names the folder that it was built in", name)
+			}
+			if strings.HasSuffix(name, ".go") && strings.Contains(string(text), "\nfunc init()") {
+				t.Errorf("%s has an init function", name)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...") {
+		cmd := exec.Command("go", "doc", p.ImportPath)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", p.ImportPath, err, out)
+		}
+		first, _, _ := strings.Cut(string(out), "\n\n")
+		if lines := strings.Split(string(out), "\n"); !strings.HasPrefix(first, "package ") || len(lines) < 3 || strings.TrimSpace(lines[2]) == "" {
+			if !strings.HasPrefix(first, "Command ") && !strings.HasPrefix(first, "package ") && len(first) < 20 {
+				t.Errorf("%s has no package comment", p.ImportPath)
+			}
+		}
+	}
+}
