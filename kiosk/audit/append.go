@@ -1,0 +1,285 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// clockSlack is how far times may be out of order without a word: an issuing leaf is stamped before it waits its turn,
+// which takes up to busyTimeout, and holds whole seconds. A clock that is being slewed stays within it too.
+const clockSlack = busyTimeout + 5*time.Second
+
+// session is what this process knows of a session that it runs itself. Only the process that wrote "attached" can bring
+// a session to a clearance: after a crash nothing is issued late.
+type session struct {
+	attached int64
+	decided  time.Time // when the verdict was entered; zero until then
+	cleared  bool
+	content  Digest // what was cleared
+	issuing  bool
+	over     bool // its medium is gone, or it failed
+	doubtful bool // a write failed; what it left is not known, so the session gets no clearance
+}
+
+// Append records an event and returns its index. When it returns no error, the entry and a checkpoint over it are on the
+// disk. When it returns an error, the entry may or may not be there, and the session gets no clearance any more.
+//
+// The time is the log's own, taken once it is this entry's turn, so that entries of several processes are in order. If
+// the clock is more than 15 seconds behind the latest entry, the real time is kept and the entry says how far behind it
+// is; so does every entry until the clock has caught up.
+func (l *Log) Append(ctx context.Context, ev Event) (int64, error) {
+	switch {
+	case ev.Data == nil || reflect.TypeOf(ev.Data).Kind() == reflect.Pointer: // the rules of a session go by the type
+		return -1, errors.New("append: an event without data, or with a pointer to it")
+	case ev.Data.Kind() == KindIssuing:
+		return -1, errors.New("append: a clearance is recorded by its leaf")
+	}
+	return l.write(ctx, ev, nil)
+}
+
+// AppendLeaf records that a clearance is about to be signed, and returns the index that goes into it. The kind is always
+// KindIssuing; leaf is what clearance.Leaf made, and session and time are its id and the time of issue, which must be now.
+//
+// It returns ErrOrder unless this Log recorded a cleared verdict for the session over the same content root, the medium is
+// not gone, and there was no clearance before; and ErrClock if the clock jumped in between.
+func (l *Log) AppendLeaf(ctx context.Context, kind Kind, session ID, at time.Time, leaf []byte) (int64, error) {
+	if kind != KindIssuing {
+		return -1, fmt.Errorf("append: an entry of kind %v is no leaf of its own", kind)
+	}
+	e, err := decodeLeaf(leaf)
+	switch {
+	case err != nil:
+		return -1, fmt.Errorf("append issuing: %w", err)
+	case e.Kind != KindIssuing || e.Session != session || !e.Time.Equal(at.Truncate(time.Second)):
+		return -1, errors.New("append issuing: the leaf is of another kind, session or time")
+	}
+	return l.write(ctx, Event{session, e.Data}, &e)
+}
+
+// write adds one entry: an event, or the clearance if issuing is set.
+func (l *Log) write(ctx context.Context, ev Event, issuing *Entry) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kind := ev.Data.Kind()
+	if err := l.admit(ev); err != nil {
+		return -1, fmt.Errorf("append %v: %w", kind, err)
+	}
+	index, at, err := l.commit(ctx, ev, issuing)
+	if err != nil {
+		if s := l.live[ev.Session]; s != nil {
+			s.doubtful = true
+		} else if kind == KindAttached {
+			l.live[ev.Session] = &session{doubtful: true}
+		}
+		return -1, fmt.Errorf("append %v: %w", kind, err)
+	}
+	l.follow(ev, index, at)
+	return index, nil
+}
+
+// commit puts entry, stored hashes and checkpoint into the database in one transaction.
+//
+// A crash before the commit is durable leaves nothing of it; a crash after leaves all of it, and a caller who was never
+// told the index: start-up repair finds the session with Unfinished.
+func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry) (index int64, at time.Time, err error) {
+	tx, err := l.w.BeginTx(ctx, nil)
+	if err != nil {
+		return -1, at, classify(err)
+	}
+	defer tx.Rollback()
+	head, _, err := l.tail(ctx, tx)
+	if err != nil {
+		return -1, at, err
+	}
+	if err := l.admitHere(ctx, tx, ev); err != nil {
+		return -1, at, err
+	}
+	at = l.opts.Now().UTC() // only now: what waited for its turn before this is not out of order
+	var leaf []byte
+	if issuing != nil {
+		err = l.checkClock(issuing, at)
+		leaf, at = issuing.Leaf, issuing.Time
+	} else {
+		leaf, err = stamp(ctx, tx, ev, at)
+	}
+	if err != nil {
+		return -1, at, err
+	}
+	if head, err = l.add(ctx, tx, head, ev.Data.Kind(), at, leaf); err != nil {
+		return -1, at, err
+	}
+	if err := addCheckpoint(ctx, tx, l.opts, head); err != nil {
+		return -1, at, err
+	}
+	if err := l.step("checkpoint"); err != nil {
+		return -1, at, err
+	}
+	return head.Size - 1, at, classify(tx.Commit())
+}
+
+// add puts one leaf into the table and the tree, and returns the new head.
+func (l *Log) add(ctx context.Context, tx *sql.Tx, head Head, kind Kind, at time.Time, leaf []byte) (Head, error) {
+	n := head.Size
+	_, err := tx.ExecContext(ctx, "INSERT INTO entry(idx, time, kind, leaf) VALUES(?, ?, ?, ?)",
+		n, at.Format(timeLayout), kind.String(), leaf)
+	if err != nil {
+		return Head{}, classify(err)
+	}
+	if err := l.step("entry"); err != nil {
+		return Head{}, err
+	}
+	hashes, err := tlog.StoredHashes(n, leaf, storedHashes(ctx, tx))
+	if err != nil {
+		return Head{}, err
+	}
+	for i, h := range hashes {
+		_, err := tx.ExecContext(ctx, "INSERT INTO hash(idx, hash) VALUES(?, ?)", tlog.StoredHashIndex(0, n)+int64(i), h[:])
+		if err != nil {
+			return Head{}, classify(err)
+		}
+	}
+	if err := l.step("hash"); err != nil {
+		return Head{}, err
+	}
+	root, err := tlog.TreeHash(n+1, storedHashes(ctx, tx))
+	return Head{n + 1, root}, err
+}
+
+func (l *Log) step(name string) error {
+	if l.fault == nil {
+		return nil
+	}
+	return l.fault(name)
+}
+
+// stamp makes the leaf of an event now.
+func stamp(ctx context.Context, tx *sql.Tx, ev Event, now time.Time) ([]byte, error) {
+	var latest sql.NullString
+	if err := tx.QueryRowContext(ctx, "SELECT max(time) FROM entry").Scan(&latest); err != nil {
+		return nil, classify(err)
+	}
+	behind, err := secondsBehind(latest.String, now)
+	if err != nil {
+		return nil, err
+	}
+	return encodeLeaf(ev, now, behind)
+}
+
+// secondsBehind says how many whole seconds now is behind the latest time in the log, if it is more than clockSlack.
+func secondsBehind(latest string, now time.Time) (uint64, error) {
+	if latest == "" {
+		return 0, nil
+	}
+	t, err := time.Parse(timeLayout, latest)
+	if err != nil {
+		return 0, &Broken{-1, "the latest time in the log is malformed"}
+	}
+	if d := t.Sub(now); d > clockSlack {
+		return uint64(d / time.Second), nil
+	}
+	return 0, nil
+}
+
+// checkClock refuses a clearance whose session saw the clock jump: the time of issue is one that the token will carry.
+func (l *Log) checkClock(issuing *Entry, now time.Time) error {
+	s := l.live[issuing.Session]
+	if issuing.Time.Sub(now).Abs() > clockSlack || s.decided.Sub(now) > clockSlack {
+		return ErrClock
+	}
+	return nil
+}
+
+// admit holds an event against what this process did in its session.
+func (l *Log) admit(ev Event) error {
+	s := l.live[ev.Session]
+	ok := true
+	switch d := ev.Data.(type) {
+	case Attached:
+		ok = s == nil
+	case Decided:
+		ok = s != nil && s.decided.IsZero() && !s.over && !s.doubtful
+	case Issuing:
+		ok = s != nil && s.cleared && s.content == d.Content && !s.issuing && !s.over && !s.doubtful
+	}
+	if !ok {
+		return ErrOrder
+	}
+	return nil
+}
+
+// admitHere holds an event against the log itself, since another process may have written about the session too.
+func (l *Log) admitHere(ctx context.Context, tx *sql.Tx, ev Event) error {
+	switch d := ev.Data.(type) {
+	case Issuing:
+		return unlessThere(ctx, tx, ev.Session, l.live[ev.Session].attached, KindRemoved, KindAborted, KindFailed)
+	case Issued:
+		return settles(ctx, tx, ev.Session, d.Issuing)
+	case Abandoned:
+		return settles(ctx, tx, ev.Session, d.Issuing)
+	}
+	return nil
+}
+
+// settles refuses an end for a clearance that was not begun, is another session's, or has an end already.
+func settles(ctx context.Context, tx *sql.Tx, session ID, issuing int64) error {
+	var leaf []byte
+	switch err := tx.QueryRowContext(ctx, "SELECT leaf FROM entry WHERE idx = ?", issuing).Scan(&leaf); {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("there is no entry %d: %w", issuing, ErrOrder)
+	case err != nil:
+		return classify(err)
+	}
+	if e, err := decodeLeaf(leaf); err != nil || e.Kind != KindIssuing || e.Session != session {
+		return fmt.Errorf("entry %d issues nothing in this session: %w", issuing, ErrOrder)
+	}
+	return unlessThere(ctx, tx, session, issuing, KindIssued, KindAbandoned)
+}
+
+// unlessThere returns ErrOrder if after an entry there is one of these kinds in the same session.
+func unlessThere(ctx context.Context, tx *sql.Tx, session ID, after int64, kinds ...Kind) error {
+	for _, kind := range kinds {
+		rows, err := tx.QueryContext(ctx, "SELECT leaf FROM entry WHERE idx > ? AND kind = ?", after, kind.String())
+		if err != nil {
+			return classify(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var leaf sql.RawBytes
+			if err := rows.Scan(&leaf); err != nil {
+				return classify(err)
+			}
+			e, err := decodeLeaf(bytes.Clone(leaf))
+			if err != nil || e.Session == session { // what cannot be read may be about this session
+				return fmt.Errorf("the session is %v: %w", kind, ErrOrder)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return classify(err)
+		}
+	}
+	return nil
+}
+
+// follow notes what was written. A session is kept when it is over, about 100 bytes of it, so that it cannot begin again.
+func (l *Log) follow(ev Event, index int64, at time.Time) {
+	s := l.live[ev.Session]
+	switch d := ev.Data.(type) {
+	case Attached:
+		l.live[ev.Session] = &session{attached: index}
+	case Decided:
+		s.decided, s.cleared, s.content = at, d.Verdict == Cleared, d.Content
+	case Issuing:
+		s.issuing = true
+	case Removed, Aborted, Failed, Abandoned:
+		if s != nil {
+			s.over = true
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package audit
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"pratique/scanner/report"
+)
+
+// Limits on what one entry holds.
+const (
+	maxWord     = 64 // a code, a class, a pack's name
+	maxReasons  = 64 // more than the closed list of codes holds
+	maxOutcomes = 32 // more than there are outcomes
+	maxLeaf     = 16 << 10
+)
+
+// ID names a session; it is the id of the clearance that the session may end with.
+type ID [16]byte
+
+// Digest is a SHA-256.
+type Digest [32]byte
+
+// MarshalText gives hex.
+func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
+
+// MarshalText gives hex.
+func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
+
+// String returns hex.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// String returns hex.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// Word is a fixed word of the program or its configuration: letters, digits, '.', '_', '-', '+', at most 64 of them. There
+// is no other text in an entry, so that no name from a medium can get into one by carelessness.
+type Word string
+
+func (w Word) check() error {
+	if w == "" || len(w) > maxWord {
+		return fmt.Errorf("a word of %d bytes", len(w))
+	}
+	for _, c := range []byte(w) {
+		if !wordByte(c) {
+			return fmt.Errorf("a word with byte %#02x", c)
+		}
+	}
+	return nil
+}
+
+func wordByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '.' || c == '_' || c == '-' || c == '+'
+}
+
+// Kind is what an entry records.
+type Kind uint8
+
+// The kinds, in the order of a session, then what people do with the log.
+const (
+	NoKind        Kind = iota
+	KindAttached       // a medium is there; nothing of it was read
+	KindDecided        // the verdict
+	KindIssuing        // a clearance is about to be signed; the leaf is the clearance
+	KindIssued         // its token is written
+	KindAbandoned      // its token was never written, and will not be
+	KindRemoved        // the medium is gone
+	KindAborted        // the session ended without a verdict
+	KindFailed         // the kiosk itself failed
+	KindExported       // somebody took entries out
+	KindVerified       // somebody checked the log
+	KindRead           // somebody read entries
+	kindEnd
+)
+
+var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
+	"failed", "exported", "verified", "read"}
+
+// String returns the word in the column.
+func (k Kind) String() string {
+	if k < kindEnd {
+		return kindWords[k]
+	}
+	return kindWords[NoKind]
+}
+
+// MarshalText gives the word.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// ParseKind is the reverse of Kind.String.
+func ParseKind(word string) (Kind, error) {
+	for k := NoKind + 1; k < kindEnd; k++ {
+		if kindWords[k] == word {
+			return k, nil
+		}
+	}
+	return NoKind, fmt.Errorf("unknown kind of entry %q", word)
+}
+
+// ofSession reports whether an entry of this kind belongs to a session.
+func (k Kind) ofSession() bool { return k > NoKind && k < KindExported }
+
+// Verdict is the answer of a session, numbered as package kiosk numbers it.
+type Verdict uint8
+
+// The verdicts. The zero value refuses.
+const (
+	CouldNotCheck Verdict = iota
+	NotCleared
+	Cleared
+	verdictEnd
+)
+
+// MarshalText gives the word of the JSON that "screen" prints.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// String returns the word.
+func (v Verdict) String() string {
+	switch v {
+	case Cleared:
+		return "cleared"
+	case NotCleared:
+		return "not cleared"
+	}
+	return "could not check"
+}
+
+// Source is how the station saw the medium.
+type Source uint8
+
+// The sources.
+const (
+	NoSource Source = iota
+	Image           // a file that holds a medium's bytes
+	Block           // a block device of the kernel
+	USB             // the station's own USB reader
+	sourceEnd
+)
+
+var sourceWords = [sourceEnd]string{"unknown", "image", "block", "usb"}
+
+// String returns the word.
+func (s Source) String() string {
+	if s < sourceEnd {
+		return sourceWords[s]
+	}
+	return sourceWords[NoSource]
+}
+
+// MarshalText gives the word.
+func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Event is what Append records. The log itself adds the time.
+type Event struct {
+	Session ID // zero for what belongs to no session
+	Data    Data
+}
+
+// Data is the content of an event: one of the types below, by value. There are no others.
+type Data interface {
+	Kind() Kind
+	check() error // refuses what no entry may hold
+}
+
+// Attached opens a session.
+type Attached struct {
+	Source     Source `cbor:"1,keyasint" json:"source"`
+	Bytes      int64  `cbor:"2,keyasint" json:"bytes"`
+	SectorSize int    `cbor:"3,keyasint" json:"sector_size"`
+	VID        uint16 `cbor:"4,keyasint,omitempty" json:"vid,omitempty"`
+	PID        uint16 `cbor:"5,keyasint,omitempty" json:"pid,omitempty"`
+}
+
+// Decided holds the verdict and what it was taken from.
+type Decided struct {
+	Verdict     Verdict `cbor:"1,keyasint" json:"verdict"`
+	Reasons     []Word  `cbor:"2,keyasint,omitempty" json:"reasons,omitempty"` // codes
+	Class       Word    `cbor:"3,keyasint" json:"class"`                       // equipment class
+	Content     Digest  `cbor:"4,keyasint" json:"content"`                     // content root; zero if there is none
+	Rules       Rules   `cbor:"5,keyasint" json:"rules"`
+	Deep        bool    `cbor:"6,keyasint" json:"deep"`
+	Counts      Counts  `cbor:"7,keyasint" json:"counts"`
+	Items       uint64  `cbor:"8,keyasint" json:"items"`        // rows in the table item, as Items.Close returned
+	ItemsDigest Digest  `cbor:"9,keyasint" json:"items_digest"` // zero only if Items is
+}
+
+// Rules is the rule pack that was in force.
+type Rules struct {
+	Name    Word   `cbor:"1,keyasint" json:"name"`
+	Version uint64 `cbor:"2,keyasint" json:"version"`
+	Digest  Digest `cbor:"3,keyasint" json:"digest"`
+	Added   Digest `cbor:"4,keyasint" json:"added"` // over rules and lists added on the command line; zero if none
+}
+
+// Counts is what a scan saw.
+type Counts struct {
+	Files       uint64   `cbor:"1,keyasint" json:"files"`
+	Directories uint64   `cbor:"2,keyasint" json:"directories"`
+	Streams     uint64   `cbor:"3,keyasint" json:"streams"`
+	Members     uint64   `cbor:"4,keyasint" json:"members"`
+	Areas       uint64   `cbor:"5,keyasint" json:"areas"`
+	Regions     uint64   `cbor:"6,keyasint" json:"regions"`
+	Bytes       uint64   `cbor:"7,keyasint" json:"bytes"`
+	Findings    uint64   `cbor:"8,keyasint" json:"findings"`
+	Outcomes    Outcomes `cbor:"9,keyasint" json:"outcomes"`
+}
+
+// CountsOf takes the counts from a report's tally.
+func CountsOf(t report.Tally) Counts {
+	return Counts{Files: t.Files, Directories: t.Directories, Streams: t.Streams, Members: t.Members, Areas: t.Areas,
+		Regions: t.Regions, Bytes: t.Bytes, Findings: t.Findings, Outcomes: append(Outcomes{}, t.Outcomes[:]...)}
+}
+
+// Outcomes counts items by report.Outcome.
+type Outcomes []uint64
+
+// MarshalJSON gives the words with their counts, without the zeros.
+func (o Outcomes) MarshalJSON() ([]byte, error) {
+	words := map[string]uint64{}
+	for i, n := range o {
+		if n > 0 {
+			words[report.Outcome(i).String()] += n
+		}
+	}
+	return json.Marshal(words)
+}
+
+// Issuing stands for a clearance's own leaf. It is never appended: AppendLeaf is the way.
+type Issuing struct {
+	Leaf    Digest `cbor:"-" json:"leaf"`    // SHA-256 of the leaf, to look it up by
+	Content Digest `cbor:"-" json:"content"` // the content root that it clears
+}
+
+// Issued says that the token of an issuing entry is written.
+type Issued struct {
+	Issuing int64  `cbor:"1,keyasint" json:"issuing"` // index of the issuing entry
+	Token   Digest `cbor:"2,keyasint" json:"token"`   // SHA-256 of the token file
+}
+
+// Abandoned says that the token of an issuing entry was never written.
+type Abandoned struct {
+	Issuing int64 `cbor:"1,keyasint" json:"issuing"`
+}
+
+// Removed says that the medium is gone. A session gets no token after it.
+type Removed struct{}
+
+// Aborted says that a session ended without a verdict.
+type Aborted struct {
+	Cause Word `cbor:"1,keyasint" json:"cause"` // a code
+}
+
+// Failed says that the kiosk itself failed.
+type Failed struct {
+	Cause Word `cbor:"1,keyasint" json:"cause"` // a code
+}
+
+// Exported says that entries were taken out.
+type Exported struct {
+	Format Word   `cbor:"1,keyasint" json:"format"`
+	From   int64  `cbor:"2,keyasint" json:"from"`   // first entry
+	To     int64  `cbor:"3,keyasint" json:"to"`     // one after the last
+	SHA256 Digest `cbor:"4,keyasint" json:"sha256"` // of the file that left
+}
+
+// Verified says that the log was checked.
+type Verified struct {
+	Entries int64 `cbor:"1,keyasint" json:"entries"`
+	Sound   bool  `cbor:"2,keyasint" json:"sound"`
+	Bad     int64 `cbor:"3,keyasint" json:"bad"` // first bad entry; -1 if there is none or it is not about one
+}
+
+// Read says that entries were shown to somebody.
+type Read struct {
+	From int64 `cbor:"1,keyasint" json:"from"`
+	To   int64 `cbor:"2,keyasint" json:"to"` // one after the last
+}
+
+// Kind of each type of data.
+func (Attached) Kind() Kind  { return KindAttached }
+func (Decided) Kind() Kind   { return KindDecided }
+func (Issuing) Kind() Kind   { return KindIssuing }
+func (Issued) Kind() Kind    { return KindIssued }
+func (Abandoned) Kind() Kind { return KindAbandoned }
+func (Removed) Kind() Kind   { return KindRemoved }
+func (Aborted) Kind() Kind   { return KindAborted }
+func (Failed) Kind() Kind    { return KindFailed }
+func (Exported) Kind() Kind  { return KindExported }
+func (Verified) Kind() Kind  { return KindVerified }
+func (Read) Kind() Kind      { return KindRead }
+
+func (a Attached) check() error {
+	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
+		return fmt.Errorf("source %d, %d bytes, sectors of %d", a.Source, a.Bytes, a.SectorSize)
+	}
+	return nil
+}
+
+func (d Decided) check() error {
+	switch {
+	case d.Verdict >= verdictEnd:
+		return fmt.Errorf("verdict %d", d.Verdict)
+	case len(d.Reasons) > maxReasons:
+		return fmt.Errorf("%d reasons", len(d.Reasons))
+	case len(d.Counts.Outcomes) > maxOutcomes:
+		return fmt.Errorf("%d outcomes", len(d.Counts.Outcomes))
+	case d.Items > 0 && d.ItemsDigest == Digest{}:
+		return fmt.Errorf("%d items without a digest", d.Items)
+	case d.Verdict == Cleared && (d.Content == Digest{} || len(d.Reasons) > 0):
+		return fmt.Errorf("cleared without a content root, or with reasons against it")
+	case d.Verdict == Cleared && d.Rules.Name == "":
+		return fmt.Errorf("cleared without rules")
+	}
+	for _, r := range d.Reasons {
+		if err := r.check(); err != nil {
+			return err
+		}
+	}
+	if d.Rules.Name != "" { // a session can fail before any rules are loaded
+		if err := d.Rules.Name.check(); err != nil {
+			return err
+		}
+	}
+	return d.Class.check()
+}
+
+func (Issuing) check() error { return fmt.Errorf("an issuing entry is appended by its leaf") }
+
+func (i Issued) check() error {
+	if i.Issuing < 0 || i.Token == (Digest{}) {
+		return fmt.Errorf("issuing entry %d, or no token", i.Issuing)
+	}
+	return nil
+}
+
+func (a Abandoned) check() error {
+	if a.Issuing < 0 {
+		return fmt.Errorf("issuing entry %d", a.Issuing)
+	}
+	return nil
+}
+
+func (Removed) check() error   { return nil }
+func (a Aborted) check() error { return a.Cause.check() }
+func (f Failed) check() error  { return f.Cause.check() }
+
+func (e Exported) check() error {
+	if err := checkRange(e.From, e.To); err != nil {
+		return err
+	}
+	return e.Format.check()
+}
+
+func (v Verified) check() error {
+	if v.Entries < 0 || v.Bad < -1 || v.Sound && v.Bad != -1 {
+		return fmt.Errorf("%d entries, bad entry %d, sound %v", v.Entries, v.Bad, v.Sound)
+	}
+	return nil
+}
+
+func (r Read) check() error { return checkRange(r.From, r.To) }
+
+func checkRange(from, to int64) error {
+	if from < 0 || to < from {
+		return fmt.Errorf("entries %d to %d", from, to)
+	}
+	return nil
+}
