@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,43 @@ func TestVolumeReadersHaveNoForeignDependency(t *testing.T) {
 			continue
 		}
 		t.Errorf("%s is linked into the volume readers", p.ImportPath)
+	}
+}
+
+// Each test that SECURITY.md names exists, and each test that is named after a threat is claimed there.
+func TestThreatTrace(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed := map[string]bool{}
+	for _, name := range regexp.MustCompile("`(Test[TI][0-9]+_[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(text), -1) {
+		claimed[name[1]] = true
+	}
+	written := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (TestT[0-9]+_[A-Za-z0-9_]+)\(`)
+	err = filepath.WalkDir(".", func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(name)
+		for _, m := range declared.FindAllStringSubmatch(string(code), -1) {
+			written[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range claimed {
+		if !written[name] {
+			t.Errorf("SECURITY.md claims %s, which does not exist", name)
+		}
+	}
+	for name := range written {
+		if !claimed[name] {
+			t.Errorf("%s attacks a threat that SECURITY.md does not claim", name)
+		}
 	}
 }
 

@@ -194,13 +194,14 @@ var outcomeReasons = map[report.Outcome]struct {
 // that nothing is lost where the list was cut.
 func unseen(rep *report.Report, policy rules.Policy) []Reason {
 	var out []Reason
-	if rep.Bytes <= 0 {
+	switch {
+	case rep.Bytes < 0:
+		out = append(out, Reason{Unreadable, "How large the medium is could not be found out."})
+	case rep.Bytes == 0:
 		out = append(out, Reason{EmptyMedium, "The medium is empty: there is nothing to read."})
-	}
-	if rep.Bytes%sectorUnit != 0 {
+	case rep.Bytes%sectorUnit != 0:
 		out = append(out, Reason{Truncated, "The medium ends inside a sector: it is cut short."})
-	}
-	if rep.Bytes > 0 && rep.Complete && len(rep.Volumes) == 0 {
+	case rep.Complete && len(rep.Volumes) == 0:
 		out = append(out, Reason{NoVolume, "There is no file system on the medium, so there is nothing to clear."})
 	}
 	if policy.Class == "" {

@@ -53,6 +53,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{"clean", "general", func(*report.Report) {}, Cleared, nil},
 		{"zero report", "general", func(r *report.Report) { *r = report.Report{} }, CouldNotCheck, []Code{EmptyMedium, Incomplete}},
+		{"size unknown", "general", func(r *report.Report) { r.Bytes = -1 }, CouldNotCheck, []Code{Unreadable}},
 		{"end inside a sector", "general", func(r *report.Report) { r.Bytes++ }, CouldNotCheck, []Code{Truncated}},
 		{"no file system", "general", func(r *report.Report) {
 			r.Volumes, r.Regions[0].Class = nil, report.RegionZero

@@ -19,8 +19,9 @@ func (s *State) Log(ctx context.Context, f func(audit.Entry) error) error {
 	return s.log.List(ctx, audit.ListOptions{}, f)
 }
 
-// VerifyLog checks the log in a state folder, or in a copy of one, with the public key beside it. It writes nothing, so
-// that it can be run on evidence.
+// VerifyLog checks the log in a state folder, or in a copy of one, with the public key beside it, and against every token
+// that was issued: a log that was put back to an older state as a whole lacks the newest tokens' entries. It writes
+// nothing, so that it can be run on evidence.
 func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "key", "log.pub"))
 	if err != nil {
@@ -35,11 +36,36 @@ func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
 		return audit.Result{}, logError(err)
 	}
 	defer r.Close()
-	res, err := r.Verify(ctx, audit.VerifyOptions{})
+	leaves, err := issued(dir)
+	if err != nil {
+		return audit.Result{}, err
+	}
+	res, err := r.Verify(ctx, audit.VerifyOptions{Leaves: leaves})
 	if err != nil {
 		return res, logError(err)
 	}
 	return res, nil
+}
+
+// issued returns the log's leaves as the tokens in a state folder tell them.
+func issued(dir string) ([]audit.Known, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "clearances", "*", tokenName))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	var out []audit.Known
+	for _, name := range names {
+		token, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrState, err)
+		}
+		leaf, index, err := clearance.LeafOfToken(token)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrState, name, err)
+		}
+		out = append(out, audit.Known{Index: int64(index), Leaf: leaf})
+	}
+	return out, nil
 }
 
 // CheckLogged holds a clearance against the log: its leaf, rebuilt from the token alone, must be the entry that the token

@@ -20,8 +20,8 @@ import (
 // entry, so that no other start can take a living session for a dead one.
 //
 // end takes the mark away if the log knows how the session ended.
-func (s *State) begin(id [16]byte) (end func(logged bool), err error) {
-	unlock, err := s.lock("lock") // a start that repairs must not find the file before it is locked
+func (s *State) begin(ctx context.Context, id [16]byte) (end func(logged bool), err error) {
+	unlock, err := s.lock(ctx) // a start that repairs must not find the file before it is locked
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func (s *State) Screen(ctx context.Context, want Screening) (Result, error) {
 	if _, err := rand.Read(se.id[:]); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	end, err := s.begin(se.id)
+	end, err := s.begin(ctx, se.id)
 	if err != nil {
 		return Result{}, err
 	}
@@ -174,10 +174,11 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 	switch {
 	case se.medium.refused != nil:
 		text := fmt.Sprintf("The medium could not be opened: %v.", unwrapErrno(se.medium.refused))
-		return report.Report{Bytes: 1, Shortfalls: []report.Shortfall{{Code: string(Unreadable), Text: text}}}, clearance.Content{}, nil
+		return report.Report{Bytes: -1, Shortfalls: []report.Shortfall{{Code: string(Unreadable), Text: text}}}, clearance.Content{}, nil
 	case se.medium.bytes == 0:
-		return report.Report{Shortfalls: []report.Shortfall{}}, clearance.Content{}, nil
+		return report.Report{}, clearance.Content{}, nil
 	}
+	recording := context.WithoutCancel(ctx) // an interrupted scan is recorded as far as it came
 	sink := worker.Sink{
 		Progress: se.want.Progress,
 		Item: func(it report.Item) error {
@@ -187,7 +188,7 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 			if err := se.record(&it); err != nil {
 				return err
 			}
-			return se.items.Add(ctx, it)
+			return se.items.Add(recording, it)
 		},
 	}
 	rep, err := worker.Scan(ctx, se.medium.file, se.medium.bytes, se.medium.sector, se.tools.config(se.want), sink)

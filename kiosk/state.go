@@ -72,7 +72,7 @@ func (s *State) open(ctx context.Context) error {
 		}
 	}
 	// Two programs that start at once must not both make the keys; whoever comes second waits for the first.
-	unlock, err := s.lock("lock")
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,22 +118,24 @@ func (s *State) checkVersion() error {
 
 // loadKeys reads the keys, and makes those that are not there yet.
 func (s *State) loadKeys(ctx context.Context) error {
-	name, err := stationName()
-	if err != nil {
-		return err
-	}
-	keys, err := s.secret("key/station", func() ([]byte, error) {
-		k, err := clearance.GenerateKeys(name, true, s.now())
-		if err != nil {
-			return nil, err
-		}
-		return k.Marshal()
-	})
+	keys, err := s.secret("key/station", s.stationKeys)
 	if err != nil {
 		return err
 	}
 	if s.station, err = clearance.ParseKeys(keys); err != nil {
 		return fmt.Errorf("%w: key/station: %w", ErrState, err)
+	}
+	// A demonstration key that nears its end is replaced: nobody enrolled it, and what it signed has expired by then.
+	if s.station.Demo() && s.now().After(s.station.Public().NotAfter.Add(-keyReserve)) {
+		if keys, err = s.stationKeys(); err != nil {
+			return fmt.Errorf("%w: key/station: %w", ErrState, err)
+		}
+		if err := s.write("key/station", keys, 0o600); err != nil {
+			return err
+		}
+		if s.station, err = clearance.ParseKeys(keys); err != nil {
+			return fmt.Errorf("%w: key/station: %w", ErrState, err)
+		}
 	}
 	if s.names, err = s.secret("key/names", func() ([]byte, error) {
 		key := make([]byte, keyNames)
@@ -146,7 +148,7 @@ func (s *State) loadKeys(ctx context.Context) error {
 		return fmt.Errorf("%w: key/names has %d bytes", ErrState, len(s.names))
 	}
 	private, err := s.secret("key/log", func() ([]byte, error) {
-		private, _, err := audit.GenerateKey(s.station.Issuer() + "/log")
+		private, _, err := audit.GenerateKey(s.station.Issuer() + "/log") // stays, whatever key the station signs with later
 		return []byte(private), err
 	})
 	if err != nil {
@@ -160,16 +162,40 @@ func (s *State) loadKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: key/log: %w", ErrState, err)
 	}
-	if old, err := os.ReadFile(s.path("key/log.pub")); err != nil || string(old) != public+"\n" {
-		if err := s.write("key/log.pub", []byte(public+"\n"), 0o644); err != nil {
-			return err
+	// The public key is written once the log exists, so a state with the one and not the other has lost its log: to begin
+	// a new one would hide that.
+	old, err := os.ReadFile(s.path("key/log.pub"))
+	if err == nil {
+		if _, err := os.Lstat(s.path(audit.FileName)); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %s is gone", ErrBrokenLog, audit.FileName)
 		}
 	}
 	s.log, err = audit.Open(ctx, s.dir, audit.Options{Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(verifier), Now: s.now})
 	if err != nil {
 		return logError(err)
 	}
+	if string(old) != public+"\n" {
+		if err := s.write("key/log.pub", []byte(public+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
 	return s.refreshTrust()
+}
+
+// keyReserve is more than a clearance lives.
+const keyReserve = 7 * 24 * time.Hour
+
+// stationKeys makes the private key file of a demonstration station.
+func (s *State) stationKeys() ([]byte, error) {
+	name, err := stationName()
+	if err != nil {
+		return nil, err
+	}
+	k, err := clearance.GenerateKeys(name, true, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return k.Marshal()
 }
 
 // logError turns the log's errors into the state's.
@@ -263,15 +289,35 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// lock takes the exclusive lock of a file in the state and waits for it. The lock dies with the process.
-func (s *State) lock(name string) (unlock func(), err error) {
-	f, err := os.OpenFile(s.path(name), os.O_RDWR|os.O_CREATE, 0o600)
+// What is done under the state's lock takes milliseconds; who waits longer than lockWait waits for something that hangs.
+const (
+	lockWait  = 30 * time.Second
+	lockRetry = 20 * time.Millisecond
+)
+
+// lock takes the state's exclusive lock, which dies with the process.
+func (s *State) lock(ctx context.Context) (unlock func(), err error) {
+	f, err := os.OpenFile(s.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errors.New("another process holds its lock"))
+	defer cancel()
+	for {
+		// Not the waiting form of flock: nothing could interrupt it.
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("%w: %w", ErrState, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("%w: %w", ErrState, context.Cause(ctx))
+		case <-time.After(lockRetry):
+		}
 	}
-	return func() { f.Close() }, nil
 }
