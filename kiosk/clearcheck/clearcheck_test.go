@@ -412,6 +412,21 @@ func TestT11_ATokenIsNoGoodForAnotherStick(t *testing.T) {
 	ask(t, args...).want(t, "a copy with one byte changed", 3)
 }
 
+func TestAnswerThatCannotBeSaidIsNotValid(t *testing.T) {
+	s := cleared(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	cmd := exec.Command(program, "--trust", s.path("trust"), "--token", s.path("token"), s.stick)
+	cmd.Stdout = full
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 func TestUsageAndWhatCannotBeReadHaveTheirExitCodes(t *testing.T) {
 	s := cleared(t)
 	trust, token := s.path("trust"), s.path("token")

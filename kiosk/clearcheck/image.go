@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -63,6 +64,9 @@ func (s *sight) entry(ctx context.Context, section volume.Source, c volume.Candi
 	if e.Kind == report.Directory {
 		return s.add(c.ID, e.Kind, e.Path, 0, [32]byte{})
 	}
+	if e.Opaque {
+		return fmt.Errorf("%s: %s is kept in a form that cannot be read", c.What, strconv.Quote(e.Path))
+	}
 	worth, err := s.worthHashing(e.Size)
 	if err != nil {
 		return err
@@ -81,10 +85,18 @@ func (s *sight) entry(ctx context.Context, section volume.Source, c volume.Candi
 	return s.add(c.ID, e.Kind, e.Path, e.Size, [32]byte(h.Sum(nil)))
 }
 
-// content reads an entry through its extents: stored bytes first, then zeros up to its size.
+// content reads an entry through its extents: stored bytes first, then zeros up to its size. What the volume holds in
+// another way is had in that way.
 func content(section volume.Source, e *volume.Entry) io.Reader {
+	if e.Decode != nil {
+		return io.NewSectionReader(e.Decode(section), 0, e.Size+1) // one byte more, so that too much is seen
+	}
 	var parts []io.Reader
 	left := e.Valid
+	if e.Inline != nil {
+		parts = append(parts, bytes.NewReader(e.Inline))
+		left -= int64(len(e.Inline))
+	}
 	for _, x := range e.Extents {
 		n := min(x.Bytes, left)
 		if x.Start < 0 {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"pratique/kiosk/clearance"
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
 )
 
 func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
@@ -100,5 +103,55 @@ func TestAClearedImageIsValidUntilSomethingChanges(t *testing.T) {
 	write(t, image, strings.Repeat("\x00", imageBytes))
 	if a := ask(t, append(args, image)...); a.code != 3 && a.code != 1 {
 		t.Errorf("wiped image: exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	}
+}
+
+// NTFS keeps small files in its own records, and compressed ones packed.
+func TestAnNTFSImageIsComparedFileByFile(t *testing.T) {
+	s := newSite(t, false)
+	image := s.path("image")
+	write(t, image, strings.Repeat("\x00", imageBytes))
+	tool(t, "mkntfs", "-F", "-Q", "-q", image)
+	s.files = map[string]string{"small.txt": "in its record", "large.bin": strings.Repeat("in clusters", 5000)}
+	for path, text := range s.files {
+		write(t, s.path("file"), text)
+		tool(t, "ntfscp", "-q", "-f", image, s.path("file"), path)
+	}
+	s.issue(t, s.manifest(t), func(c *clearance.Claims) { c.Medium.Sectors = imageBytes / 512 })
+	args := []string{"--trust", s.path("trust"), "--token", s.path("token"), "--for", "imaging", "--manifest", s.path("manifest")}
+	ask(t, append(args, image)...).want(t, "unchanged", 0)
+
+	original, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, image, string(bytes.Replace(original, []byte("in its record"), []byte("in its reco*d"), 1)))
+	ask(t, append(args, image)...).want(t, "one byte of a record changed", 3, `changed: "small.txt"`)
+	write(t, image, string(original))
+	write(t, s.path("file"), "MZ")
+	tool(t, "ntfscp", "-q", "-f", image, s.path("file"), "evil.exe")
+	ask(t, append(args, image)...).want(t, "file added", 3, `added: "evil.exe"`)
+}
+
+func TestContentIsHadHoweverTheVolumeKeepsIt(t *testing.T) {
+	medium := io.NewSectionReader(strings.NewReader("0123456789"), 0, 10)
+	section := volume.Section(imageSource{}, 0, 0)
+	for _, test := range []struct {
+		entry volume.Entry
+		want  string
+	}{
+		{volume.Entry{Size: 6, Valid: 4, Inline: []byte("held")}, "held\x00\x00"},
+		{volume.Entry{Size: 10, Valid: 10, Decode: func(io.ReaderAt) io.ReaderAt { return medium }}, "0123456789"},
+		{volume.Entry{Size: 9, Valid: 9, Decode: func(io.ReaderAt) io.ReaderAt { return medium }}, "0123456789"}, // too much is seen
+		{volume.Entry{Size: 4, Valid: 4, Extents: []volume.Extent{{Start: -1, Bytes: 512}}}, "\x00\x00\x00\x00"},
+	} {
+		if got, err := io.ReadAll(content(section, &test.entry)); err != nil || string(got) != test.want {
+			t.Errorf("%+v: %q, %v", test.entry, got, err)
+		}
+	}
+	s := &sight{}
+	err := s.entry(t.Context(), section, volume.Candidate{}, volume.Entry{Path: "x", Kind: report.File, Opaque: true}, nil)
+	if err == nil {
+		t.Error("content that nobody can read is compared")
 	}
 }

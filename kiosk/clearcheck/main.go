@@ -123,10 +123,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		}
 		return exitFailed
 	}
-	if result.Reason == clearance.Valid {
-		fmt.Fprintf(stdout, "clearcheck: %s\n", result.Text)
-	} else {
-		fmt.Fprintf(stdout, "clearcheck: %v: %s\n", result.Reason, result.Text)
+	text := result.Text
+	if result.Reason != clearance.Valid {
+		text = fmt.Sprintf("%v: %s", result.Reason, text)
+	}
+	if _, err := fmt.Fprintf(stdout, "clearcheck: %s\n", text); err != nil && result.Reason == clearance.Valid {
+		fmt.Fprintf(stderr, "clearcheck: error: say the answer: %v\n", err) // and what was not said is not valid
+		return exitFailed
 	}
 	return result.Reason.Exit()
 }

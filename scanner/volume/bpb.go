@@ -30,6 +30,9 @@ const (
 	// fat12Clusters and fat16Clusters are where the types change: a volume with fewer clusters is FAT12, FAT16.
 	fat12Clusters = 4085
 	fat16Clusters = 65525
+	// windowsFAT12 is where Windows has the first of them (FatIndexBitSize in fat.h of its FAT driver). What lies between
+	// is FAT12 to the one and FAT16 to the other, with other content in its files, and no formatter makes it.
+	windowsFAT12 = 4087
 	// fat32Clusters is the number at which a cluster number would look like a mark.
 	fat32Clusters = 0x0FFFFFF5
 	// mostFATs: two are usual; Linux and Windows accept one, more than four nobody has seen.
@@ -78,7 +81,7 @@ func ParseBPB(b []byte) (BPB, error) {
 	switch {
 	case perFAT == 0 || clusters <= 0 || p.ActiveFAT >= p.FATs:
 		return BPB{}, fmt.Errorf("%w: the boot sector leaves no room for files", ErrMalformed)
-	case wide && (p.RootEntries != 0 || clusters >= fat32Clusters),
+	case wide && (p.RootEntries != 0 || clusters >= fat32Clusters), !wide && clusters >= fat12Clusters && clusters < windowsFAT12,
 		!wide && (p.RootEntries == 0 || clusters >= fat16Clusters), p.RootBytes()%p.SectorSize != 0:
 		return BPB{}, fmt.Errorf("%w: the boot sector contradicts itself", ErrMalformed)
 	case wide:
@@ -94,6 +97,25 @@ func ParseBPB(b []byte) (BPB, error) {
 	}
 	p.Clusters = uint32(clusters)
 	return p, nil
+}
+
+// likeFAT names the FAT volume that a boot sector passes for with a driver that looks less closely than ParseBPB. Linux
+// and Windows mount sectors that contradict themselves (five tables, a table that is too short, a root directory of FAT16
+// on FAT32), and Windows takes a stick whose first sector passes for a boot sector to be one volume, whatever partition
+// table is in it. There is no reading such a volume, and no passing over it.
+func likeFAT(b []byte) (name string, ok bool) {
+	if len(b) < 512 {
+		return "", false
+	}
+	sector, perCluster, media := le.Uint16(b[11:]), b[13], b[21]
+	switch {
+	case sector < 128 || sector > 4096 || sector&(sector-1) != 0, perCluster == 0 || perCluster&(perCluster-1) != 0,
+		le.Uint16(b[14:]) == 0, b[16] == 0, media != 0xF0 && media < 0xF8, le.Uint16(b[19:]) == 0 && le.Uint32(b[32:]) == 0:
+		return "", false
+	case le.Uint16(b[22:]) != 0:
+		return "fat16", true
+	}
+	return "fat32", le.Uint32(b[36:]) != 0
 }
 
 // RootBytes is the size of the root directory of FAT12 and FAT16, which has a place of its own.

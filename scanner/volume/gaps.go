@@ -34,14 +34,34 @@ func (m *mapper) gaps(ctx context.Context) error {
 		}
 		hidden = append(hidden, m.settle(g, pieces)...)
 	}
-	if len(m.layout.Volumes) == 0 {
-		// There is no volume at all, but there is data: a medium encrypted behind a table without entries looks like this.
-		for _, p := range hidden {
-			b, _ := m.read(p.start, randomBytes)
-			m.candidate(p.start, p.end-p.start, hit{name: unknownName(b)}, "data on a medium without volumes")
+	// Data on a medium without any volume must be something. So must data that looks random, wherever it lies: an encrypted
+	// volume that no table names has no other sign, and nobody can scan what is in it.
+	none := len(m.layout.Volumes) == 0
+	for _, p := range hidden {
+		random, err := m.random(ctx, p)
+		switch {
+		case err != nil:
+			return err
+		case random:
+			m.candidate(p.start, p.end-p.start, hit{name: "random"}, "data outside volumes")
+		case none:
+			m.candidate(p.start, p.end-p.start, hit{name: "unknown"}, "data on a medium without volumes")
 		}
 	}
 	return nil
+}
+
+// random reports whether any megabyte of a piece begins as random data. What was there before may stand in front of it.
+func (m *mapper) random(ctx context.Context, p piece) (bool, error) {
+	for at := p.start; at+randomBytes <= p.end; at += mapRead - at%mapRead {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if b, _ := m.read(at, randomBytes); unknownName(b) == "random" {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // bootCode is where the master boot record holds a program, for a medium that is not divided otherwise.
@@ -85,6 +105,11 @@ func (m *mapper) readGap(ctx context.Context, g gap) ([]piece, error) {
 	for at := g.start; at < g.end; {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if m.tooMany {
+			// A gap full of tiny volumes would be read again and again, a megabyte for each sector. It is refused as it is.
+			m.overflow(at, g.end)
+			break
 		}
 		// Reads begin on multiples of their size, so that sectors are never divided between two.
 		b := buf[:min(mapRead-at%mapRead, g.end-at, int64(len(buf)))]

@@ -30,6 +30,7 @@ type mapper struct {
 	given   claim // what was given up for that
 	blind   bool  // a table could not be read, so whether there is one is not known
 	tables  int   // partition tables that were found, with or without partitions
+	zeros   claim // what was read for a partition and is zero, so that hundreds in one place do not read it hundreds of times
 }
 
 // part is a partition as one table has it.
@@ -151,7 +152,7 @@ func (m *mapper) overflow(start, end int64) {
 
 // volumes finds what is in each partition and on the medium as a whole.
 func (m *mapper) volumes(ctx context.Context, whole []hit) error {
-	if len(whole) > 0 {
+	if whole = m.withRAID(part{bytes: m.size}, whole); len(whole) > 0 {
 		m.candidates(0, m.size, whole, "whole device")
 		if len(m.parts) > 0 {
 			m.find("volume-and-table", report.Warn, 0,
@@ -181,7 +182,7 @@ func (m *mapper) volumes(ctx context.Context, whole []hit) error {
 // otherwise.
 func (m *mapper) partition(ctx context.Context, p part) error {
 	b, failed := m.read(p.start, min(p.bytes, probeBytes))
-	hits := identify(b)
+	hits := m.withRAID(p, identify(b))
 	switch {
 	case len(hits) > 0:
 		m.candidates(p.start, p.bytes, hits, p.what)
@@ -212,10 +213,13 @@ func (m *mapper) partition(ctx context.Context, p part) error {
 	return nil
 }
 
-// zero reads a partition until a byte is not zero or cannot be read.
+// zero reads a partition until a byte is not zero or cannot be read. Partitions come in the order of their start.
 func (m *mapper) zero(ctx context.Context, p part) (bool, error) {
+	if p.start < m.zeros.start || p.start > m.zeros.end {
+		m.zeros = claim{start: p.start, end: p.start}
+	}
 	buf := make([]byte, mapRead)
-	for at := p.start; at < p.end(); at += mapRead {
+	for at := m.zeros.end; at < p.end(); at = m.zeros.end {
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
@@ -227,6 +231,7 @@ func (m *mapper) zero(ctx context.Context, p part) (bool, error) {
 		if !Zero(piece) {
 			return false, nil
 		}
+		m.zeros.end = at + int64(len(piece))
 	}
 	return true, nil
 }
@@ -242,6 +247,15 @@ func (m *mapper) raidName(p part) string {
 		}
 	}
 	return "unknown"
+}
+
+// withRAID adds to what a part may be that it is one of an array: Linux then shows what the superblock says, which may lie
+// anywhere in the part, and not the volume at its start.
+func (m *mapper) withRAID(p part, hits []hit) []hit {
+	if len(hits) > 0 && m.raidName(p) == "md" {
+		return append(hits, hit{name: "md"})
+	}
+	return hits
 }
 
 // candidates notes everything that one range may be. Each is read.

@@ -15,6 +15,7 @@ import (
 
 	"pratique/scanner/report"
 	"pratique/scanner/volume"
+	"pratique/scanner/volume/readers"
 	"pratique/scanner/volume/volumetest"
 	"pratique/testdata/stick"
 )
@@ -314,6 +315,129 @@ func TestT06_LayoutsAreReadInEveryWay(t *testing.T) {
 	}
 }
 
+// What a driver would mount is never passed over because it contradicts itself: Windows takes a stick with such a first
+// sector for one volume, whatever the partition table in it says.
+func TestT06_BootSectorThatOnlyCarelessDriversTakeIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(m *medium, at int64){
+		"five tables":               func(m *medium, at int64) { m.put(at+16, "\x05") },
+		"a table that is too short": func(m *medium, at int64) { m.put(at+22, "\x01\x00") },
+		"a table in use that is not": func(m *medium, at int64) {
+			m.put(at+17, "\x00\x00").put(at+22, "\x00\x00\xff\xff").put(at+36, "\xff\x00\x00\x00\x8f")
+		},
+		"a root directory that is FAT16's": func(m *medium, at int64) { m.put(at+22, "\x00\x00").put(at+36, "\xff\x00\x00\x00") },
+		"an odd root directory":            func(m *medium, at int64) { m.put(at+17, "\x01\x00") },
+	} {
+		for place, at := range map[string]int64{"first sector": 0, "gap": 40 * mega} {
+			t.Run(name+", "+place, func(t *testing.T) {
+				m := newMedium(t, 64*mega).fat(at, 16)
+				spoil(m, at)
+				m.fat(20*mega, 16).entry(0, 0, 6, 20*2048, 16*2048)
+				l := mapped(t, m)
+				i := slices.IndexFunc(l.Volumes, func(c volume.Candidate) bool { return c.Start == at })
+				if i < 0 || len(l.Volumes) != 2 {
+					t.Fatalf("volumes: %s", describe(l))
+				}
+				if _, err := readers.Open(m, l.Volumes[i]); !errors.Is(err, volume.ErrMalformed) {
+					t.Errorf("opened with %v", err)
+				}
+			})
+		}
+	}
+}
+
+// Between 4,085 and 4,087 clusters Windows reads FAT12 where others read FAT16: one volume, two contents.
+func TestT06_VolumeOfATypeThatSystemsDisagreeOnIsRefused(t *testing.T) {
+	m := newMedium(t, 64*mega).fat(0, 16)
+	boot := make([]byte, 512)
+	m.ReadAt(boot, 0)
+	p, err := volume.ParseBPB(boot)
+	m.must(err)
+	for clusters, want := range map[int64]string{4084: "fat12", 4085: "", 4086: "", 4087: "fat16"} {
+		le.PutUint16(boot[19:], 0)
+		le.PutUint32(boot[32:], uint32((p.Heap+clusters*p.ClusterBytes)/p.SectorSize))
+		p, err := volume.ParseBPB(boot)
+		if got := p.Type(); err == nil && got != want || (err == nil) != (want != "") {
+			t.Errorf("%d clusters: %s, %v, want %q", clusters, got, err, want)
+		}
+	}
+}
+
+// A sign that random bytes have by chance would refuse media for what a format left behind on them.
+func TestRandomDataIsNotTakenForAVolume(t *testing.T) {
+	m := newMedium(t, 64*mega).fat(0, 16).put(20*mega, string(randomBytes(40*mega)))
+	for _, c := range mapped(t, m).Volumes {
+		if c.FileSystem != "fat16" && c.FileSystem != "random" {
+			t.Errorf("random data is %s", c.FileSystem)
+		}
+	}
+}
+
+// Linux follows more tables than those that are read here, and knows more file systems. One that stands in the reserved
+// sectors of a volume, or at the end of a partition, can lead to other content in the free clusters.
+func TestT06_OtherTablesBesideAVolumeAreRefused(t *testing.T) {
+	for name, put := range map[string]func(m *medium, at int64){
+		"bsd-label":      func(m *medium, at int64) { m.put(at+512, "WEV\x82") },
+		"solaris-label":  func(m *medium, at int64) { m.put(at+512+12, "\xee\xde\x0d\x60") },
+		"unixware-label": func(m *medium, at int64) { m.put(at+29*512+4, "\x0d\x60\x5e\xca") },
+		"ultrix-label":   func(m *medium, at int64) { m.put(at+16384-72, "\x57\x29\x03\x00") },
+		"amiga-label":    func(m *medium, at int64) { m.put(at+9*512, "RDSK") },
+		"sgi-label":      func(m *medium, at int64) { m.put(at, "\x0b\xe5\xa9\x41") },
+		"sysv68-label":   func(m *medium, at int64) { m.put(at+0xF8, "MOTOROLA") },
+		"udf":            func(m *medium, at int64) { m.put(at+0x8001, "BOOT2").put(at+0x8801, "BOOT2").put(at+0xB001, "NSR03") },
+		"nilfs2":         func(m *medium, at int64) { m.put(at+1024, "\x02\x00\x00\x00\x00\x00\x34\x34") },
+		"minix": func(m *medium, at int64) {
+			m.put(at+1024, "\x20\x00\x40\x00\x01\x00\x01\x00\x05\x00\x00\x00").put(at+1040, "\x8f\x13")
+		},
+		"f2fs":    func(m *medium, at int64) { m.put(at+5120, "\x10\x20\xf5\xf2\x01\x00") },
+		"gfs2":    func(m *medium, at int64) { m.put(at+0x10000, "\x01\x16\x19\x70\x00\x00\x00\x01") },
+		"md":      func(m *medium, at int64) { m.put(at+(16*mega/512-16)*512, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00") },
+		"unknown": func(m *medium, at int64) { m.put(446+4, "\x81").entry(at, 0, 0x81, 5*2048, 2048) },
+	} {
+		for place, at := range map[string]int64{"whole device": 0, "partition": mega} {
+			if at == 0 && name == "unknown" {
+				continue // the type of a partition
+			}
+			m := newMedium(t, at+16*mega).fat(at, 16)
+			if at > 0 {
+				m.entry(0, 0, 6, uint32(at/512), 16*2048)
+			}
+			put(m, at)
+			l := mapped(t, m)
+			if !slices.ContainsFunc(l.Volumes, func(c volume.Candidate) bool { return c.FileSystem == name && c.Start == at }) {
+				t.Errorf("%s on the %s: %s", name, place, describe(l))
+			}
+		}
+	}
+}
+
+// A gap full of tiny volumes, and hundreds of empty partitions in one place, cost little more than one reading.
+func TestT24_LayoutIsNotReadAgainAndAgain(t *testing.T) {
+	flood := newMedium(t, 40*mega).fat(mega, 8).entry(0, 0, 6, 2048, 8*2048)
+	tiny := make([]byte, 2048)
+	copy(tiny, "\xEB\x3C\x90MSDOS5.0")
+	for at, b := range map[int]string{11: "\x00\x02\x01\x01\x00\x01\x10\x00\x04\x00\xF8\x01\x00", 510: "\x55\xAA"} {
+		copy(tiny[at:], b)
+	}
+	flood.put(12*mega, string(bytes.Repeat(tiny, 24*mega/len(tiny))))
+	empty := newMedium(t, 80*mega).fat(70*mega, 8).entry(0, 0, 6, 70*2048, 8*2048)
+	for i := range int64(100) { // logical partitions, all at the start of the empty space
+		at := mega/2 + i*512
+		empty.entry(at, 0, 6, uint32((2*mega-at)/512), uint32(60*2048-i))
+		empty.entry(at, 1, 5, uint32(i+1), 60*2048)
+	}
+	empty.entry(0, 1, 5, 1024, 60*2048)
+	for name, m := range map[string]*medium{"tiny volumes": flood, "empty partitions": empty} {
+		c := &counting{Source: m}
+		l := mapped(t, c)
+		if c.n > 512*mega {
+			t.Errorf("%s: %d bytes were read", name, c.n)
+		}
+		if name == "tiny volumes" && !bars(l) {
+			t.Errorf("%s: nothing bars a clearance", name)
+		}
+	}
+}
+
 // Whatever is put anywhere outside the volume, it is in an area or the medium is not cleared.
 func TestT06_EveryByteOutsideVolumesIsScanned(t *testing.T) {
 	secret := "EICAR stands here"
@@ -383,6 +507,9 @@ func TestT25_VolumesWithoutAReaderAreKnownByName(t *testing.T) {
 		"iso9660":     at(0x8001, "CD001"),
 		"udf":         at(0x8001, "BEA01\x01"),
 		"jfs":         at(0x8000, "JFS1\x01\x00\x00\x00"),
+		"sgi-label":   at(0, "\x0b\xe5\xa9\x41"),
+		"sun-label":   at(506, "\xda\xbe\xda\xbe"),
+		"bsd-label":   at(512, "WEV\x82"),
 		"erofs":       at(1024, "\xe2\xe1\xf5\xe0\x00\x00\x00\x00\x00\x00\x00\x00\x0c"),
 		"qcow2":       at(0, "QFI\xfb\x00\x00\x00\x03"),
 		"random":      func(m *medium) { m.put(mega, string(randomBytes(16*mega))) },

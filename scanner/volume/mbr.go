@@ -40,6 +40,19 @@ var sectorSizes = []int64{512, 1024, 2048, 4096}
 // protective is the type of the partition that keeps old programs away from a GUID table.
 const protective = 0xEE
 
+// minix is the type of a partition whose first sector Linux takes for a table of its own.
+const minix = 0x81
+
+// nested reports whether a table stands at the start of a partition of that type.
+func (m *mapper) nested(off int64) bool {
+	b, _ := m.read(off, mbrBytes)
+	if !marked(b) {
+		return false
+	}
+	entries := mbrParts(b)
+	return slices.ContainsFunc(entries[:], func(e mbrPart) bool { return e.kind == minix })
+}
+
 // mbrPart is one entry of a master or extended boot record.
 type mbrPart struct {
 	status, kind  byte
@@ -159,6 +172,9 @@ func (m *mapper) readMBR(entries [4]mbrPart, gptSector int) {
 		case !e.used():
 		case extended(e.kind):
 			m.readExtended(e, size, &number, &budget)
+		case e.kind == minix && m.nested(e.start*size):
+			m.candidate(e.start*size, min(e.length*size, max(m.size-e.start*size, 0)), hit{name: "unknown"}, "table inside a partition")
+			fallthrough
 		default:
 			m.add(part{start: e.start * size, bytes: e.length * size, what: fmt.Sprintf("MBR partition %d", i+1)})
 		}

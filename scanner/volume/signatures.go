@@ -51,16 +51,20 @@ var signatures = []signature{
 	{"btrfs", 0x10040, "_BHRfS_M", nil},
 	{"xfs", 0, "XFSB", func(s []byte) bool { return powerOfTwo(be.Uint32(s[4:]), 512, 65536) }},
 	{"f2fs", 1024, "\x10\x20\xf5\xf2", func(s []byte) bool { return le.Uint16(s[4:]) == 1 }},
+	{"f2fs", 4096 + 1024, "\x10\x20\xf5\xf2", func(s []byte) bool { return le.Uint16(s[4:]) == 1 }}, // its second superblock
 	{"jfs", 0x8000, "JFS1", func(s []byte) bool { return le.Uint32(s[4:]) <= 2 }},
-	{"reiserfs", 0x10034, "ReIsEr", nil},
+	{"reiserfs", 0x10034, "ReIsEr", nil}, {"reiserfs", 0x2034, "ReIsEr", nil},
 	{"squashfs", 0, "hsqs", func(s []byte) bool { return le.Uint16(s[28:]) == 4 }},
 	{"erofs", 1024, "\xe2\xe1\xf5\xe0", func(s []byte) bool { return s[12] >= 9 && s[12] <= 16 }},
-	{"ufs", 0x255C, "\x54\x19\x01\x00", nil},
-	{"ufs", 0x1055C, "\x19\x01\x54\x19", nil},
+	{"ufs", 0x255C, "\x54\x19\x01\x00", nil}, {"ufs", 0x255C, "\x00\x01\x19\x54", nil}, // the second version may lie in either place
+	{"ufs", 0x255C, "\x19\x01\x54\x19", nil}, {"ufs", 0x1055C, "\x19\x01\x54\x19", nil},
 	{"iso9660", 0x8001, "CD001", nil},
+	// Drivers take any of these for the first descriptor, and go on to the one that counts, wherever it is.
+	{"udf", 0x8001, "NSR0", nil}, {"udf", 0x8001, "BOOT2", nil}, {"udf", 0x8001, "TEA01", nil}, {"udf", 0x8001, "CDW02", nil},
 	{"udf", 0x8001, "BEA01", nil}, {"udf", 0x8801, "BEA01", nil}, {"udf", 0x9001, "BEA01", nil},
 	{"udf", 0x8801, "NSR0", nil}, {"udf", 0x9001, "NSR0", nil}, {"udf", 0x9801, "NSR0", nil}, {"udf", 0xA001, "NSR0", nil},
 	{"lvm2", 0, "LABELONE", nil}, {"lvm2", 512, "LABELONE", nil}, {"lvm2", 1024, "LABELONE", nil}, {"lvm2", 1536, "LABELONE", nil},
+	{"md", 0, "\xfc\x4e\x2b\xa9\x00\x00\x00\x00", func(s []byte) bool { return le.Uint32(s[8:]) == 90 || le.Uint32(s[8:]) == 91 }},
 	{"md", 0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil}, {"md", 4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil},
 	{"ldm", 0xC00, "PRIVHEAD", nil},
 	{"zfs", 0x20000, "\x0c\xb1\xba\x00\x00\x00\x00\x00", nil}, {"zfs", 0x20400, "\x0c\xb1\xba\x00\x00\x00\x00\x00", nil},
@@ -73,6 +77,52 @@ var signatures = []signature{
 	{"vmdk", 0, "KDMV", func(s []byte) bool { return le.Uint32(s[4:]) >= 1 && le.Uint32(s[4:]) <= 3 }},
 	{"vdi", 64, "\x7f\x10\xda\xbe", nil},
 	{"ewf", 0, "EVF\x09\x0d\x0a\xff\x00", nil},
+	// Of these nobody makes a stick, but Linux reads them, and a FAT volume has room for them in its reserved sectors.
+	{"romfs", 0, "-rom1fs-", nil},
+	{"cramfs", 0, "\x45\x3d\xcd\x28", nil}, {"cramfs", 512, "\x45\x3d\xcd\x28", nil},
+	{"gfs2", 0x10000, "\x01\x16\x19\x70\x00\x00\x00\x01", nil},
+	{"ocfs2", 0x400, "OCFSV2", nil}, {"ocfs2", 0x800, "OCFSV2", nil}, {"ocfs2", 0x1000, "OCFSV2", nil}, {"ocfs2", 0x2000, "OCFSV2", nil},
+	{"hpfs", 0x2000, "\x49\xe8\x95\xf9", nil},
+	{"nilfs2", 1030, "\x34\x34", func(s []byte) bool { return le.Uint32(s) == 2 }},
+	{"minix", 1040, "\x7f\x13", minixZones}, {"minix", 1040, "\x8f\x13", minixZones},
+	{"minix", 1040, "\x68\x24", minixZones}, {"minix", 1040, "\x78\x24", minixZones},
+	{"minix", 1048, "\x5a\x4d", minixBlocks},
+	// Tables of partitions that Linux follows (block/partitions in its source), some before it looks for a master boot
+	// record and some inside a partition, and that leave room for a volume around them: what they point to can lie in the
+	// free clusters of a volume that was read.
+	{"sgi-label", 0, "\x0b\xe5\xa9\x41", nil},
+	{"sun-label", 508, "\xda\xbe", sunSum},
+	{"bsd-label", 512, "\x57\x45\x56\x82", nil}, {"bsd-label", 64, "\x57\x45\x56\x82", nil},
+	{"solaris-label", 512 + 12, "\xee\xde\x0d\x60", nil},
+	{"unixware-label", 29*512 + 4, "\x0d\x60\x5e\xca", nil},
+	{"ultrix-label", 16384 - 72, "\x57\x29\x03\x00", nil},
+	{"sysv68-label", 0xF8, "MOTOROLA", nil},
+	{"amiga-label", 0, "RDSK", nil}, {"amiga-label", 1 * 512, "RDSK", nil}, {"amiga-label", 2 * 512, "RDSK", nil},
+	{"amiga-label", 3 * 512, "RDSK", nil}, {"amiga-label", 4 * 512, "RDSK", nil}, {"amiga-label", 5 * 512, "RDSK", nil},
+	{"amiga-label", 6 * 512, "RDSK", nil}, {"amiga-label", 7 * 512, "RDSK", nil}, {"amiga-label", 8 * 512, "RDSK", nil},
+	{"amiga-label", 9 * 512, "RDSK", nil}, {"amiga-label", 10 * 512, "RDSK", nil}, {"amiga-label", 11 * 512, "RDSK", nil},
+	{"amiga-label", 12 * 512, "RDSK", nil}, {"amiga-label", 13 * 512, "RDSK", nil}, {"amiga-label", 14 * 512, "RDSK", nil},
+	{"amiga-label", 15 * 512, "RDSK", nil},
+}
+
+// minixZones are facts of a Minix superblock beside its magic, which alone is in every 30 MB of random data: there are
+// inodes, bitmaps of a believable size, and zones of one block. minixBlocks is the same for the third version.
+func minixZones(s []byte) bool {
+	return le.Uint16(s) > 0 && le.Uint16(s[4:])-1 < 1<<10 && le.Uint16(s[6:])-1 < 1<<10 && le.Uint16(s[10:]) == 0
+}
+
+func minixBlocks(s []byte) bool {
+	return le.Uint32(s) > 0 && le.Uint16(s[6:])-1 < 1<<10 && le.Uint16(s[8:])-1 < 1<<10 && le.Uint16(s[12:]) == 0 &&
+		powerOfTwo(uint32(le.Uint16(s[28:])), 1024, 4096)
+}
+
+// sunSum is the checksum of a Sun disk label, whose magic alone is too short: all 16-bit words together are zero.
+func sunSum(sector []byte) bool {
+	var sum uint16
+	for i := 0; i < 512; i += 2 {
+		sum ^= be.Uint16(sector[i:])
+	}
+	return sum == 0
 }
 
 // in reports whether sector, which starts at bytes before the magic, has it.
@@ -113,16 +163,21 @@ func identify(b []byte) []hit {
 	return hits
 }
 
-// identifyFAT is for the one format without a magic: a boot sector is FAT if a FAT driver would take it.
+// identifyFAT is for the one format without a magic: a boot sector is FAT if a FAT driver would take it. One that only a
+// careless driver takes is FAT too, of unknown length, and its reader refuses it.
 func identifyFAT(b []byte) (hit, bool) {
-	p, err := ParseBPB(b)
-	if err != nil {
+	h := hit{}
+	if p, err := ParseBPB(b); err == nil {
+		h = hit{p.Type(), p.Total}
+	} else if name, ok := likeFAT(b); ok {
+		h.name = name
+	} else {
 		return hit{}, false
 	}
 	if string(b[424:440]) == bitlockerToGo {
-		return hit{name: "bitlocker-to-go"}, true
+		h = hit{name: "bitlocker-to-go"}
 	}
-	return hit{p.Type(), p.Total}, true
+	return h, true
 }
 
 // hit names what was found, given the sector of the magic.
@@ -132,6 +187,12 @@ func (g *signature) hit(sector []byte) hit {
 		// The spec's section 3.1: volume length in sectors, and the sector size as a power of two.
 		if shift, sectors := sector[108], le.Uint64(sector[72:]); shift >= 9 && shift <= 12 && sectors > 0 && sectors < 1<<40 {
 			return hit{g.name, int64(sectors) << shift}
+		}
+	case "ntfs":
+		// The number of sectors leaves out the last, which holds the copy of this one.
+		size, sectors := int64(le.Uint16(sector[11:])), le.Uint64(sector[40:])
+		if powerOfTwo(uint32(size), 512, 4096) && sectors > 0 && sectors < 1<<40 {
+			return hit{g.name, int64(sectors+1) * size}
 		}
 	case "ext2":
 		const journal, sinceExt4 = 0x4, 0x40 | 0x80 | 0x200 // extents, 64 bits, flexible groups

@@ -2,8 +2,8 @@
 //
 // It trusts nothing on the medium. Partition tables are read in every way in which they can be read; each region that a
 // table, a gap or the whole device gives is probed for every file system; all that match are read. The readers below this
-// package (fat, exfat) turn one volume into entries. They hand out where content lies and never read it: the scanner does,
-// in the order of the medium, so that each block leaves it once.
+// package (fat, exfat, ntfs) turn one volume into entries. They hand out where content lies and never read it: the scanner
+// does, in the order of the medium, so that each block leaves it once.
 //
 // What is learned about a medium is never an error here: it is a finding, an outcome, or a class. An error means that the
 // caller's own function failed or the context ended.
@@ -48,12 +48,24 @@ type Entry struct {
 	// Extents cover the allocated clusters in order of content, so their sum is at least Valid unless Outcome says why not.
 	// Neighbours are merged.
 	Extents []Extent
+	// Inline is content that the volume keeps among its structures and not in clusters (NTFS): Valid bytes, at most one
+	// record of 4 KiB. There are no Extents then.
+	Inline []byte
+	// Decode, if it is set, says that the content is not what lies in the Extents but what it makes of it (NTFS compression):
+	// it takes the volume and returns Size bytes, for one goroutine. An error of theirs but io.EOF wraps ErrMalformed or
+	// ErrUnreadable. The Extents are those of the raw bytes, for the order of reading.
+	Decode func(volume io.ReaderAt) io.ReaderAt
+	// Opaque says that the content is kept in a form that no reader here knows, so that nobody can scan it: an entry whose
+	// Outcome is Unscanned stays so.
+	Opaque bool
 	// Outcome is Unscanned for what is still to be read and scanned. A reader that knows better sets it: Clean for a
 	// directory it walked in full, Malformed or Unreadable for an entry whose content cannot be located in full.
 	Outcome  report.Outcome
 	Findings []report.Finding
 	// Empty is true for a directory with no entry at all.
 	Empty bool
+	// Hidden is the attribute that keeps systems from showing the entry; false where the format has none.
+	Hidden bool
 }
 
 // Options say what a walk includes.
@@ -68,6 +80,8 @@ type Summary struct {
 	Outcome  report.Outcome
 	Reason   string // one sentence if the outcome is not Clean
 	Findings []report.Finding
+	// Label is the volume's own name, as WTF-8; empty if it has none. It identifies people: it stays in the process.
+	Label string
 }
 
 // FileSystem reads one volume. The readers implement it.

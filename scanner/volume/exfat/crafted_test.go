@@ -174,6 +174,12 @@ func TestT03_CraftedVolumes(t *testing.T) {
 				b.write(at+32*i, 0)
 			}
 		}, clean, "last.txt", ok, "after-end-mark"},
+		{"set that is deleted", func(b bench) {
+			at := b.v.Record["plain.bin"]
+			b.write(at, 0x05)
+			b.write(at+32, 0x40)
+			b.write(at+64, 0x41)
+		}, clean, "lost clusters, part 1", ok, "deleted-entries"},
 		{"set whose beginning is deleted", func(b bench) { b.write(b.v.Record["plain.bin"], 0x05) }, malformed, "last.txt", ok, ""},
 		{"set whose beginning is an end mark", func(b bench) { b.write(b.v.Record["plain.bin"], 0x00) }, malformed, "last.txt", ok, "after-end-mark"},
 		{"set whose stream is deleted", func(b bench) { b.write(b.v.Record["plain.bin"]+32, 0x40) }, malformed, "last.txt", ok, "entry-damaged"},

@@ -105,6 +105,9 @@ func (s *sets) add(at int64, e []byte) error {
 // unused looks at an entry that is not in use. A deleted one keeps its type, less one bit; behind the end there are zeros.
 // Anything else is a place to hide content in, which is then scanned.
 func (s *sets) unused(at int64, e []byte) {
+	if e[0]|bitInUse == typeFile {
+		s.w.deleted++
+	}
 	switch e[0] | bitInUse {
 	case typeBitmap, typeUpcase, typeLabel, typeFile, typeGUID, typeGUID + 1, typeGUID + 2, // the last two: TexFAT, Windows CE
 		typeStream, typeName, typeVendor, typeVendor + 1:

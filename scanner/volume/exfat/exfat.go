@@ -48,6 +48,7 @@ type FS struct {
 	bitmap allocation // where the bitmap lies
 	table  allocation // where the up-case table lies
 	used   int64      // bytes in allocated clusters
+	label  string     // of the volume
 	known  learned    // what Open learned
 }
 
@@ -104,6 +105,9 @@ func (fs *FS) describe(w *walker) {
 			if labels++; labels > 1 || e[1] > 11 {
 				w.note("label-odd", report.Warn, at, "The volume's label is stored in a way that no formatter uses.")
 			}
+			if labels == 1 {
+				fs.label = labelOf(e)
+			}
 		}
 		return nil
 	})
@@ -118,6 +122,15 @@ func (fs *FS) describe(w *walker) {
 		return
 	}
 	fs.used = fs.countUsed(w)
+}
+
+// labelOf reads the volume's label: a number of characters, and at most 11 of them (7.3).
+func labelOf(e []byte) string {
+	units := make([]uint16, min(e[1], 11))
+	for i := range units {
+		units[i] = le.Uint16(e[2+2*i:])
+	}
+	return volume.WTF8(units)
 }
 
 // countUsed adds up the bitmap. It is for progress; Walk finds what is wrong with it.

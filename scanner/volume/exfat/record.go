@@ -29,7 +29,8 @@ const (
 const (
 	entryBytes   = 32
 	nameUnits    = 15   // of a name in one entry
-	attrDir      = 0x10 // FileAttributes (7.4.4)
+	attrHidden   = 0x02 // FileAttributes (7.4.4)
+	attrDir      = 0x10
 	flagPossible = 0x01 // GeneralSecondaryFlags (6.3.4): clusters may belong to it
 	flagOneRun   = 0x02 // NoFatChain: they lie side by side
 )
@@ -39,6 +40,7 @@ type record struct {
 	at         int64 // place in the volume
 	name       []uint16
 	dir        bool
+	hidden     bool
 	contiguous bool
 	content    allocation
 	valid      int64
@@ -56,7 +58,7 @@ func (r *record) note(rule string, severity report.Severity, text string) {
 // decode reads an entry set. It always returns a record: what cannot be understood is a fault of it. complete is false if
 // the directory held fewer entries than the first one announced.
 func (fs *FS) decode(at int64, set []byte, complete bool) record {
-	r := record{at: at, dir: le.Uint16(set[4:])&attrDir != 0}
+	r := record{at: at, dir: le.Uint16(set[4:])&attrDir != 0, hidden: le.Uint16(set[4:])&attrHidden != 0}
 	if !complete {
 		r.broken("some of its parts are missing")
 	} else if setChecksum(set) != le.Uint16(set[2:]) {

@@ -3,6 +3,7 @@ package exfat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ type directory struct {
 	depth      int
 	content    allocation
 	contiguous bool
+	hidden     bool
 	outcome    report.Outcome // zero until something is wrong
 	findings   []report.Finding
 
@@ -41,6 +43,7 @@ type walker struct {
 	waiting int // bytes that pending takes
 	entries int
 	broken  int
+	deleted int // entries of files that somebody deleted
 	slack   *area
 	odd     *area // clusters of directories that hold more than entries
 }
@@ -65,7 +68,10 @@ func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.En
 	if err != nil && err != errHalt {
 		return volume.Summary{}, err
 	}
-	summary := volume.Summary{Outcome: w.outcome, Reason: w.reason, Findings: w.findings}
+	if w.deleted > 0 {
+		w.note("deleted-entries", report.Inform, -1, fmt.Sprintf("Directories still hold entries of deleted files: %d.", w.deleted))
+	}
+	summary := volume.Summary{Outcome: w.outcome, Reason: w.reason, Findings: w.findings, Label: fs.label}
 	if summary.Outcome == report.Unscanned {
 		summary.Outcome = report.Clean
 	}
@@ -189,7 +195,7 @@ func (w *walker) directory(d *directory) error {
 		d.outcome = report.Clean
 	}
 	e := volume.Entry{Path: d.path, Kind: report.Directory, Extents: extents, Outcome: d.outcome, Findings: d.findings,
-		Empty: d.children == 0}
+		Empty: d.children == 0, Hidden: d.hidden}
 	if err := w.emit(e); err != nil {
 		return err
 	}
@@ -258,7 +264,7 @@ func (w *walker) item(d *directory, r *record) error {
 	case d.names.Add(name):
 		r.findings = append(r.findings, volume.SameName)
 	}
-	e := volume.Entry{Path: path, Kind: report.File}
+	e := volume.Entry{Path: path, Kind: report.File, Hidden: r.hidden}
 	if r.dir {
 		e.Kind = report.Directory
 	} else if err := w.locate(r, &e); err != nil {
@@ -344,8 +350,8 @@ func (w *walker) queue(parent *directory, r *record, e volume.Entry) error {
 		e.Outcome = report.Malformed
 		return w.emit(e)
 	}
-	d := directory{path: e.Path, depth: parent.depth + 1, content: r.content, contiguous: r.contiguous, outcome: e.Outcome,
-		findings: e.Findings}
+	d := directory{path: e.Path, depth: parent.depth + 1, content: r.content, contiguous: r.contiguous, hidden: r.hidden,
+		outcome: e.Outcome, findings: e.Findings}
 	if w.waiting += d.weight(); w.waiting > maxPending {
 		w.wrong(report.TooLarge, "The volume has more directories than this program follows.")
 		return errHalt

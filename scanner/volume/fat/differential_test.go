@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -188,19 +187,7 @@ func compare(t *testing.T, oracle string, truth volumetest.Truth, l volumetest.L
 func mtools(t *testing.T, img string) volumetest.Truth {
 	out := t.TempDir()
 	run(t, "mcopy", "-n", "-Q", "-s", "-i", img, "::/*", out)
-	truth := volumetest.Truth{}
-	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		rel, _ := filepath.Rel(out, path)
-		truth[rel] = volumetest.FileOf(data)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	truth := volumetest.Tree(t, out)
 	var listed []string
 	for line := range strings.Lines(string(run(t, "mdir", "-/", "-a", "-b", "-i", img, "::/"))) {
 		if name, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "::/"); ok && !strings.HasSuffix(name, "/") {

@@ -14,6 +14,7 @@ import (
 const (
 	slotBytes = 32
 
+	attrHidden    = 0x02
 	attrLabel     = 0x08
 	attrDirectory = 0x10
 	attrLong      = 0x0F // with attrLongMask: the slot is part of a long name
@@ -28,6 +29,7 @@ const (
 type record struct {
 	name     string // the long name, else the short one
 	alias    string // the short name
+	label    string // the same bytes as the name of a volume, if the entry says that it is one
 	attr     byte
 	first    uint32
 	size     int64
@@ -116,6 +118,9 @@ func (v *Volume) first(s []byte) uint32 {
 func (v *Volume) record(s []byte, long *longName) record {
 	alias, oem := shortName(s)
 	r := record{name: alias, alias: alias, attr: s[11], first: v.first(s), size: int64(le.Uint32(s[28:]))}
+	if r.attr&attrLabel != 0 {
+		r.label = label(s)
+	}
 	name, state := long.take(s)
 	if state == longWhole || state == longOdd {
 		r.name = name
@@ -165,6 +170,15 @@ func shortName(s []byte) (name string, oem bool) {
 		name += "." + ext
 	}
 	return name, oem
+}
+
+// label decodes the name of a volume, which takes the place of an 8.3 name and has no dot in it.
+func label(s []byte) string {
+	var out strings.Builder
+	for _, c := range s[:11] {
+		out.WriteRune(charmap.CodePage437.DecodeByte(c))
+	}
+	return strings.TrimRight(out.String(), " ")
 }
 
 // illegal reports whether an 8.3 name has a byte that the format forbids there.

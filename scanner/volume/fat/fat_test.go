@@ -129,6 +129,22 @@ func TestNamesKeepEveryUnit(t *testing.T) {
 	}
 }
 
+func TestNamesEqualInCapitalsAreBothReadAndTold(t *testing.T) {
+	img := build(t, specs[16], []stick.File{{Path: "Report Übung.txt", Data: []byte("1")}, {Path: "REPORT ÜBUNG.TXT", Data: []byte("2")},
+		{Path: "in/ONE.TXT", Data: []byte("3")}, {Path: "in/TWO.TXT", Data: []byte("4")}})
+	img.patch(img.made.Record["in/TWO.TXT"], []byte("ONE     TXT")...)
+	l := img.list(t, volume.Options{})
+	told := map[string]int{}
+	for _, e := range l.Entries {
+		if hasRule(e.Findings, "name-twice") {
+			told[e.Path]++
+		}
+	}
+	if len(told) != 2 || told["REPORT ÜBUNG.TXT"] != 1 || told["in/ONE.TXT"] != 1 || l.Bars() {
+		t.Errorf("told %v, volume %v", told, l.Summary)
+	}
+}
+
 func TestT24_DeepTreeEndsInALimitAndItsFilesAreStillScanned(t *testing.T) {
 	var path []string
 	for range maxDepth + 5 {

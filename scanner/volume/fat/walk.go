@@ -24,6 +24,7 @@ type walker struct {
 	notes   []note
 	outcome report.Outcome // Clean until something says otherwise
 	reason  string
+	label   string // of the volume
 }
 
 // directory is one that is known and waits to be read.
@@ -66,7 +67,7 @@ func (w *walker) fail(outcome report.Outcome, reason string) {
 }
 
 func (w *walker) summary() volume.Summary {
-	s := volume.Summary{Outcome: w.outcome, Reason: w.reason}
+	s := volume.Summary{Outcome: w.outcome, Reason: w.reason, Label: w.label}
 	for _, n := range w.notes {
 		text := n.text + "."
 		if n.times > 1 {
@@ -257,6 +258,7 @@ func (w *walker) records(ctx context.Context, d *directory, path string, records
 		if r.attr&attrLabel != 0 {
 			if d.parent == nil && !labelled && r.attr&attrDirectory == 0 && r.first == 0 && r.size == 0 {
 				labelled = true // the volume's own name
+				w.label = r.label
 				continue
 			}
 			r.find("label-with-content", report.Warn, "The entry is marked as the name of the volume, so that most systems hide it.")
@@ -268,7 +270,7 @@ func (w *walker) records(ctx context.Context, d *directory, path string, records
 		if twice {
 			r.findings = append(r.findings, volume.SameName)
 		}
-		e := volume.Entry{Kind: report.File, Findings: append(r.findings, volume.NameFindings(r.name)...)}
+		e := volume.Entry{Kind: report.File, Hidden: r.attr&attrHidden != 0, Findings: append(r.findings, volume.NameFindings(r.name)...)}
 		if r.attr&attrDirectory != 0 {
 			e.Kind = report.Directory
 		}

@@ -12,6 +12,7 @@ import (
 	"pratique/scanner/volume"
 	"pratique/scanner/volume/exfat"
 	"pratique/scanner/volume/fat"
+	"pratique/scanner/volume/ntfs"
 )
 
 // ErrNoReader marks a volume that is recognised and refused.
@@ -37,6 +38,8 @@ func Open(src volume.Source, c volume.Candidate) (volume.FileSystem, error) {
 		return v, nil
 	case "exfat":
 		return exfat.Open(section)
+	case "ntfs":
+		return ntfs.Open(section)
 	}
 	text, _ := Refusal(c.FileSystem)
 	return nil, fmt.Errorf("%w: %s", ErrNoReader, text)
@@ -64,7 +67,7 @@ func Refusal(name string) (text string, outcome report.Outcome) {
 	switch name {
 	case "random":
 		return "The volume holds what looks like random data: it may be encrypted.", report.Encrypted
-	case "fat12", "fat16", "fat32", "exfat":
+	case "fat12", "fat16", "fat32", "exfat", "ntfs":
 		return "The volume could not be opened.", report.Unscanned
 	}
 	return "The volume holds data of an unknown kind.", report.Unscanned
@@ -80,35 +83,49 @@ var encrypted = map[string]string{
 
 // unsupported: the words are what a person may know the thing by.
 var unsupported = map[string]string{
-	"apfs":          "APFS (Apple)",
-	"apple-map":     "divided by an Apple partition map",
-	"btrfs":         "btrfs (Linux)",
-	"erofs":         "EROFS (Linux)",
-	"ewf":           "an EnCase image",
-	"ext2":          "ext2 (Linux)",
-	"ext3":          "ext3 (Linux)",
-	"ext4":          "ext4 (Linux)",
-	"f2fs":          "F2FS (Linux, Android)",
-	"hfs":           "HFS (Apple)",
-	"hfsplus":       "HFS+ (Apple)",
-	"iso9660":       "ISO 9660 (an optical disc)",
-	"jfs":           "JFS",
-	"ldm":           "part of a Windows dynamic disk",
-	"lvm2":          "part of a Linux volume group (LVM)",
-	"md":            "part of a Linux RAID",
-	"ntfs":          "NTFS (Windows)",
-	"qcow2":         "a QEMU disk image",
-	"refs":          "ReFS (Windows)",
-	"reiserfs":      "ReiserFS (Linux)",
-	"squashfs":      "SquashFS (Linux)",
-	"storage-space": "part of a Windows storage space",
-	"swap":          "Linux swap space",
-	"udf":           "UDF (an optical disc)",
-	"ufs":           "UFS (BSD)",
-	"vdi":           "a VirtualBox disk image",
-	"vhd":           "a Hyper-V disk image",
-	"vhdx":          "a Hyper-V disk image",
-	"vmdk":          "a VMware disk image",
-	"xfs":           "XFS (Linux)",
-	"zfs":           "ZFS",
+	"amiga-label":    "divided by an Amiga partition table",
+	"apfs":           "APFS (Apple)",
+	"apple-map":      "divided by an Apple partition map",
+	"bsd-label":      "divided by a BSD disk label",
+	"btrfs":          "btrfs (Linux)",
+	"cramfs":         "cramfs (Linux)",
+	"erofs":          "EROFS (Linux)",
+	"ewf":            "an EnCase image",
+	"ext2":           "ext2 (Linux)",
+	"ext3":           "ext3 (Linux)",
+	"ext4":           "ext4 (Linux)",
+	"f2fs":           "F2FS (Linux, Android)",
+	"gfs2":           "GFS2 (Linux)",
+	"hfs":            "HFS (Apple)",
+	"hfsplus":        "HFS+ (Apple)",
+	"hpfs":           "HPFS (OS/2)",
+	"iso9660":        "ISO 9660 (an optical disc)",
+	"jfs":            "JFS",
+	"ldm":            "part of a Windows dynamic disk",
+	"lvm2":           "part of a Linux volume group (LVM)",
+	"md":             "part of a Linux RAID",
+	"minix":          "Minix",
+	"nilfs2":         "NILFS2 (Linux)",
+	"ocfs2":          "OCFS2 (Linux)",
+	"qcow2":          "a QEMU disk image",
+	"refs":           "ReFS (Windows)",
+	"reiserfs":       "ReiserFS (Linux)",
+	"romfs":          "romfs (Linux)",
+	"sgi-label":      "divided by an SGI disk label",
+	"solaris-label":  "divided by a Solaris disk label",
+	"squashfs":       "SquashFS (Linux)",
+	"storage-space":  "part of a Windows storage space",
+	"sun-label":      "divided by a Sun disk label",
+	"swap":           "Linux swap space",
+	"sysv68-label":   "divided by a Motorola disk label",
+	"udf":            "UDF (an optical disc)",
+	"ufs":            "UFS (BSD)",
+	"ultrix-label":   "divided by an Ultrix disk label",
+	"unixware-label": "divided by a UnixWare disk label",
+	"vdi":            "a VirtualBox disk image",
+	"vhd":            "a Hyper-V disk image",
+	"vhdx":           "a Hyper-V disk image",
+	"vmdk":           "a VMware disk image",
+	"xfs":            "XFS (Linux)",
+	"zfs":            "ZFS",
 }

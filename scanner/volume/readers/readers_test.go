@@ -72,7 +72,7 @@ func TestT25_WhatHasNoReaderIsRefusedByName(t *testing.T) {
 		"luks1":           {"LUKS", report.Encrypted},
 		"luks2":           {"LUKS", report.Encrypted},
 		"random":          {"random", report.Encrypted},
-		"ntfs":            {"NTFS (Windows)", report.Unscanned},
+		"refs":            {"ReFS (Windows)", report.Unscanned},
 		"ext4":            {"ext4", report.Unscanned},
 		"iso9660":         {"ISO 9660", report.Unscanned},
 		"unknown":         {"unknown", report.Unscanned},
@@ -118,6 +118,9 @@ func TestNoFailureToOpenIsClean(t *testing.T) {
 		},
 		"exFAT that is none": func() (volume.FileSystem, error) {
 			return readers.Open(good, volume.Candidate{Bytes: 16 << 20, FileSystem: "exfat"})
+		},
+		"NTFS that is none": func() (volume.FileSystem, error) {
+			return readers.Open(good, volume.Candidate{Bytes: 16 << 20, FileSystem: "ntfs"})
 		},
 		"cut short": func() (volume.FileSystem, error) {
 			return readers.Open(good, volume.Candidate{Bytes: 8 << 20, FileSystem: "fat16"})

@@ -27,7 +27,7 @@ type Truth map[string]File
 
 // Listing is what a reader gave.
 type Listing struct {
-	Files   Truth // those that could be read in full
+	Files   Truth // those that could be read in full, streams too
 	Entries []volume.Entry
 	Summary volume.Summary
 }
@@ -47,7 +47,7 @@ func ReadAll(ctx context.Context, src volume.Source, fs volume.FileSystem, opts 
 			return fmt.Errorf("entry %q: %w", e.Path, err)
 		}
 		l.Entries = append(l.Entries, e)
-		if e.Kind != report.File || e.Outcome != report.Unscanned {
+		if e.Kind != report.File && e.Kind != report.Stream || e.Outcome != report.Unscanned || e.Opaque {
 			return nil
 		}
 		if _, twice := l.Files[e.Path]; twice {
@@ -61,6 +61,8 @@ func ReadAll(ctx context.Context, src volume.Source, fs volume.FileSystem, opts 
 		switch {
 		case errors.Is(err, volume.ErrUnreadable):
 			l.Entries[len(l.Entries)-1].Outcome = report.Unreadable
+		case errors.Is(err, volume.ErrMalformed):
+			l.Entries[len(l.Entries)-1].Outcome = report.Malformed
 		case err != nil:
 			return err
 		default:
@@ -86,15 +88,34 @@ func check(src volume.Source, e *volume.Entry) error {
 		}
 		sum += x.Bytes
 	}
-	if e.Outcome == report.Unscanned && sum < e.Valid {
+	if e.Inline != nil && (len(e.Extents) > 0 || e.Decode != nil || int64(len(e.Inline)) != e.Valid || e.Valid > maxInline) {
+		return fmt.Errorf("%d bytes held by an entry of %d", len(e.Inline), e.Valid)
+	}
+	if e.Outcome == report.Unscanned && !e.Opaque && e.Inline == nil && sum < e.Valid {
 		return fmt.Errorf("extents hold %d of %d bytes", sum, e.Valid)
 	}
 	return nil
 }
 
-// Hash reads the content of one entry. An error of the medium wraps volume.ErrUnreadable.
+// maxInline is what an entry may hold itself.
+const maxInline = 4 << 10
+
+// Hash reads the content of one entry. An error of the medium wraps volume.ErrUnreadable, one of what is decoded
+// volume.ErrMalformed.
 func Hash(src volume.Source, e *volume.Entry) (File, error) {
 	h := sha256.New()
+	if e.Decode != nil {
+		n, err := io.Copy(h, io.NewSectionReader(e.Decode(src), 0, e.Size+1))
+		if err == nil && n != e.Size {
+			err = fmt.Errorf("decoding gave %d of %d bytes", n, e.Size)
+		}
+		return File{e.Size, [32]byte(h.Sum(nil))}, err
+	}
+	if e.Inline != nil {
+		h.Write(e.Inline)
+		_, err := io.CopyN(h, zeros{}, e.Size-e.Valid)
+		return File{e.Size, [32]byte(h.Sum(nil))}, err
+	}
 	left := e.Valid
 	for _, x := range e.Extents {
 		n := min(x.Bytes, left)
@@ -131,7 +152,7 @@ func (l Listing) Signals() map[string]bool {
 		said["volume finding "+f.Rule+": "+f.Text] = true
 	}
 	for _, e := range l.Entries {
-		if e.Outcome != report.Unscanned && e.Outcome != report.Clean && e.Outcome != report.Flagged {
+		if bars(e) {
 			said["entry "+e.Path+" "+e.Outcome.String()] = true
 		}
 		for _, f := range e.Findings {
@@ -146,9 +167,11 @@ func (l Listing) Bars() bool {
 	if l.Summary.Outcome != report.Clean {
 		return true
 	}
-	return slices.ContainsFunc(l.Entries, func(e volume.Entry) bool {
-		return e.Outcome != report.Unscanned && e.Outcome != report.Clean && e.Outcome != report.Flagged
-	})
+	return slices.ContainsFunc(l.Entries, bars)
+}
+
+func bars(e volume.Entry) bool {
+	return e.Outcome != report.Unscanned && e.Outcome != report.Clean && e.Outcome != report.Flagged || e.Opaque
 }
 
 // Lost returns the paths of t whose content the listing gives under no path at all. A file that was only renamed is not
