@@ -10,41 +10,10 @@ import (
 	"fmt"
 	"hash"
 	"slices"
-	"strings"
-
-	"github.com/gabriel-vasile/mimetype"
 
 	"pratique/rules/blocklist"
 	"pratique/scanner/report"
 )
-
-const (
-	// headBytes is how much of the content its type is taken from. The library reads no more by default either.
-	headBytes = 3072
-	// emptyType is the type of content of no bytes: the library would call it text.
-	emptyType = "inode/x-empty"
-)
-
-// detect names the type of the content that begins with head. The library parses what an attacker wrote, so a panic in it
-// is an answer about that content: ok is false, and the item is unscanned.
-func detect(head []byte, size int64) (kind string, ok bool) {
-	if size == 0 {
-		return emptyType, true
-	}
-	defer func() {
-		if recover() != nil {
-			kind, ok = "", false
-		}
-	}()
-	head = head[:min(len(head), headBytes)]
-	// DICOM leaves its first 128 bytes to anybody (PS3.10 section 7.1), so a program can be in front of it. Then it is a
-	// program here, because that is what a computer may take it for (CVE-2019-11687).
-	if !executable(head) && len(head) >= 132 && string(head[128:132]) == "DICM" {
-		return "application/dicom", true
-	}
-	kind, _, _ = strings.Cut(mimetype.Detect(head).String(), ";")
-	return cut(kind, 255), true
-}
 
 // executable reports whether the content begins as a program whose structure YARA's modules read. Above the size of a
 // slot they would see only a part of it.

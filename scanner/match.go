@@ -7,9 +7,10 @@ import (
 
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
+	"pratique/scanner/structure"
 )
 
-// match has a unit matched by the slot's yaraworker and hashes the same buffer meanwhile. It returns an error only if the
+// match has a unit matched by the slot's yaraworker, and hashes and inspects the same buffer meanwhile. It returns an error only if the
 // scan has to end.
 func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 	if err := s.died(l.slot.idle()); err != nil {
@@ -24,7 +25,7 @@ func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 			pending = append(pending, t)
 		}
 	}
-	hashed, alone := false, false
+	judged, alone := false, false
 	for len(pending) > 0 {
 		now := pending
 		if alone {
@@ -32,9 +33,9 @@ func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 		}
 		base := l.slot.number(len(now))
 		lost := l.slot.request(batch(now, base), s.timeout(batchBytes))
-		if !hashed {
-			s.hash(l.slot.buffer, pending)
-			hashed = true
+		if !judged {
+			s.judge(l.slot.buffer, pending)
+			judged = true
 		}
 		var done int
 		if lost == nil {
@@ -107,21 +108,36 @@ func (t *task) refuse(o report.Outcome) {
 // identify says what content is, and whether it is to be matched. head is the beginning of the content or all of it.
 func (s *scan) identify(t *task, head []byte) bool {
 	if t.content.failed {
-		t.refuse(report.Unreadable)
+		t.refuse(t.content.why)
 		return false
 	}
-	var ok bool
-	t.item.Type, ok = detect(head, t.content.bytes)
-	return ok
+	t.identity = structure.Identify(head, nil, t.content.bytes)
+	t.item.Type = t.identity.Type
+	return t.item.Type != "" // else the content broke the check, and the item is unscanned
 }
 
-// hash hashes tasks that lie in the buffer.
-func (s *scan) hash(buffer []byte, tasks []*task) {
+// inspect notes what is odd about the shape of content, whatever the rules say. An area is no item that anybody can open.
+func (t *task) inspect(head, tail []byte) {
+	if t.item.Kind == report.Area {
+		return
+	}
+	t.shape = structure.Inspect(structure.Content{Path: t.item.Path, Kind: t.item.Kind, Head: head, Tail: tail,
+		Size: t.content.bytes, Identity: t.identity})
+	t.item.Findings = append(t.item.Findings, t.shape.Findings...)
+	if t.shape.Encrypted { // what is in it was matched as noise
+		t.refuse(report.Encrypted)
+	}
+}
+
+// judge hashes and inspects tasks that lie in the buffer.
+func (s *scan) judge(buffer []byte, tasks []*task) {
 	h := s.lists.hasher()
 	for _, t := range tasks {
+		bytes := buffer[t.offset : t.offset+t.content.bytes]
 		h.reset()
-		h.write(buffer[t.offset : t.offset+t.content.bytes])
+		h.write(bytes)
 		h.finish(&t.item)
+		t.inspect(bytes, nil)
 	}
 }
 

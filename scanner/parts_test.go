@@ -231,27 +231,6 @@ func TestContentIsItsExtentsItsHolesAndZeros(t *testing.T) {
 	}
 }
 
-func TestDetectAnswersForAnyContent(t *testing.T) {
-	for _, head := range [][]byte{nil, {0}, []byte("M"), []byte("MZ"), bytes.Repeat([]byte{0xFF}, 131), bytes.Repeat([]byte("PK\x03\x04"), 2000)} {
-		kind, ok := detect(head, int64(len(head)))
-		if !ok || kind == "" || len(kind) > report.MaxText {
-			t.Errorf("%d bytes: %q, %v", len(head), kind, ok)
-		}
-	}
-}
-
-func FuzzDetect(f *testing.F) {
-	f.Add([]byte("%PDF-1.4"))
-	f.Add([]byte("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"))
-	f.Fuzz(func(t *testing.T, head []byte) {
-		kind, ok := detect(head, int64(len(head)))
-		if ok && (kind == "" || strings.ContainsAny(kind, "; \n") || len(kind) > report.MaxText) {
-			t.Fatalf("%q", kind)
-		}
-		executable(head)
-	})
-}
-
 func TestSenderCountsAsTheCollectorDoes(t *testing.T) {
 	var pipe bytes.Buffer
 	s := NewSender(&pipe)

@@ -2,11 +2,13 @@ package scanner
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"slices"
 	"sort"
 	"sync/atomic"
 
+	"pratique/scanner/report"
 	"pratique/scanner/volume"
 )
 
@@ -82,7 +84,7 @@ func run(pieces []piece) int {
 
 func (g *gatherer) direct(p piece) {
 	if n, _ := g.src.ReadAt(p.into, p.start); n < len(p.into) {
-		p.owner.failed = true
+		p.owner.fail(report.Unreadable)
 	}
 }
 
@@ -107,16 +109,30 @@ func (g *gatherer) staged(pieces []piece) {
 	}
 }
 
-// content is where the bytes of one item lie on the medium.
+// content is where the bytes of one item lie on the medium, or how they are had from it.
 type content struct {
 	extents []volume.Extent // absolute; a negative start is a hole
 	ends    []int64         // of each extent, in the content
-	bytes   int64           // of content, with the zeros behind what is stored
-	failed  bool            // a part could not be read
+	inline  []byte          // the content's beginning, if the entry held it itself; there are no extents then
+	decode  func() io.ReaderAt
+	decoded io.ReaderAt // what decode returned; then the extents only say where the raw bytes begin
+	bytes   int64       // of content, with the zeros behind what is stored
+	failed  bool        // a part could not be read
+	why     report.Outcome
+}
+
+// fail says that a part of the content could not be had.
+func (c *content) fail(why report.Outcome) {
+	if !c.failed {
+		c.failed, c.why = true, why
+	}
 }
 
 // open prepares for reading.
 func (c *content) open() {
+	if c.decode != nil {
+		c.decoded = c.decode()
+	}
 	c.ends = make([]int64, len(c.extents))
 	end := int64(0)
 	for i, e := range c.extents {
@@ -125,8 +141,20 @@ func (c *content) open() {
 	}
 }
 
+// close gives up what only reading needs: items wait to be sent, and a decoder keeps a unit of what it decoded.
+func (c *content) close() { c.inline, c.decode, c.decoded = nil, nil, nil }
+
 // pieces appends what has to be read for the content's bytes [off, off+len(into)) and fills holes and the rest with zeros.
+// What is not read as it lies on the medium is put into place at once.
 func (c *content) pieces(list []piece, into []byte, off int64) []piece {
+	if c.decoded != nil {
+		c.unpack(into, off)
+		return list
+	}
+	if off < int64(len(c.inline)) {
+		n := copy(into, c.inline[off:])
+		into, off = into[n:], off+int64(n)
+	}
 	i := sort.Search(len(c.ends), func(i int) bool { return c.ends[i] > off })
 	for ; i < len(c.extents) && len(into) > 0; i++ {
 		e := c.extents[i]
@@ -141,4 +169,26 @@ func (c *content) pieces(list []piece, into []byte, off int64) []piece {
 	}
 	clear(into)
 	return list
+}
+
+// unpack fills into with decoded content. A reader's decoder works on what an attacker wrote, so a panic in it is an answer
+// about that content, too.
+func (c *content) unpack(into []byte, off int64) {
+	defer func() {
+		if recover() != nil {
+			c.fail(report.Malformed)
+			clear(into)
+		}
+	}()
+	n, err := c.decoded.ReadAt(into, off)
+	if n == len(into) {
+		return
+	}
+	clear(into)
+	switch {
+	case errors.Is(err, volume.ErrUnreadable):
+		c.fail(report.Unreadable)
+	default: // it contradicts itself, or ends before the length that it was said to have
+		c.fail(report.Malformed)
+	}
 }

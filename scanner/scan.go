@@ -30,6 +30,7 @@ import (
 
 	"pratique/rules/blocklist"
 	"pratique/scanner/report"
+	"pratique/scanner/structure"
 	"pratique/scanner/volume"
 	"pratique/scanner/volume/readers"
 )
@@ -44,6 +45,8 @@ const (
 	maxDeaths = 50
 	// orderUnits is how many units may wait for a slow one before them: their items' findings are in memory.
 	orderUnits = 256
+	// shapeFindings are left free for what is odd about volumes as a whole: every word for some sixteen of them.
+	shapeFindings = 16 * structure.VolumeRules
 )
 
 // scan is one run. What its goroutines share is safe for that by itself or guarded by mu.
@@ -67,10 +70,18 @@ type scan struct {
 	halted string
 }
 
-// outgoing is one step of the output: a message, or a unit whose items are sent once it is done.
+// outgoing is one step of the output: a message, a unit whose items are sent once it is done, or the end of a volume's
+// items, after which they are judged together.
 type outgoing struct {
 	message report.Message
 	unit    *unit
+	end     *volumeEnd
+}
+
+// volumeEnd says that the items of a volume were all dispatched.
+type volumeEnd struct {
+	id    int
+	label string
 }
 
 // errHalted ends the walk after halt; the reason is in scan.halted.
@@ -273,6 +284,9 @@ func (s *scan) volume(ctx context.Context, id int, c volume.Candidate, cache *vo
 	if err := s.found(ctx, id, summary.Findings); err != nil {
 		return err
 	}
+	if err := s.put(ctx, outgoing{end: &volumeEnd{id, summary.Label}}); err != nil {
+		return err
+	}
 	v.Outcome, v.Reason = summary.Outcome, summary.Reason
 	switch {
 	case v.Outcome == report.Clean:
@@ -318,8 +332,8 @@ func (s *scan) found(ctx context.Context, id int, findings []report.Finding) err
 	slices.SortStableFunc(findings, func(a, b report.Finding) int { return cmp.Compare(a.Severity, b.Severity) })
 	for _, f := range findings {
 		s.findings++
-		if s.findings > report.MaxFindings {
-			return s.halt("There are more than %d findings about volumes.", report.MaxFindings)
+		if s.findings > report.MaxFindings-shapeFindings {
+			return s.halt("There are more than %d findings about volumes.", report.MaxFindings-shapeFindings)
 		}
 		if err := s.say(ctx, report.Message{Finding: &report.VolumeFinding{Volume: id, Finding: f}}); err != nil {
 			return err
@@ -344,7 +358,17 @@ func (s *scan) put(ctx context.Context, o outgoing) error {
 
 // sendInOrder sends everything in the order of dispatch, whatever is done first.
 func (s *scan) sendInOrder(ctx context.Context) error {
+	var tree structure.Tree // of the volume whose items pass
+	shapes := 0
 	for o := range s.order {
+		if o.end != nil {
+			findings := tree.Finish(o.end.label)
+			tree = structure.Tree{}
+			if err := s.sendShapes(o.end.id, findings, &shapes); err != nil {
+				return err
+			}
+			continue
+		}
 		if o.unit == nil {
 			if err := s.out.Send(o.message); err != nil {
 				return err
@@ -360,6 +384,24 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 			if err := s.out.item(&t.item); err != nil {
 				return err
 			}
+			if t.item.Volume >= 0 {
+				tree.Add(t.item.Path, t.item.Kind, t.hidden, t.shape)
+			}
+		}
+	}
+	return nil
+}
+
+// sendShapes sends what is odd about a volume as a whole. Where there is no room for more, one finding that blocks says so.
+func (s *scan) sendShapes(id int, findings []report.Finding, sent *int) error {
+	for _, f := range findings {
+		if *sent++; *sent == shapeFindings {
+			f = structure.TooManyFindings()
+		} else if *sent > shapeFindings {
+			break
+		}
+		if err := s.out.Send(report.Message{Finding: &report.VolumeFinding{Volume: id, Finding: f}}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"pratique/scanner/report"
+	"pratique/scanner/structure"
 	"pratique/scanner/volume"
 	"pratique/scanner/volume/volumetest"
 	"pratique/testdata/stick"
@@ -369,7 +370,7 @@ func TestT08_ProgramInFrontOfAnImageIsTypedAsProgram(t *testing.T) {
 	img, _ := fatImage(t, 12, 2*mib, 2048, []stick.File{{Path: "a.dcm", Data: study}, {Path: "b.dcm", Data: honest}, {Path: "c", Data: nil}, text("d", "words\n")})
 	r := newRig(t, 1, 2*mib, img.size)
 	rep := mustScan(t, r, img)
-	for path, want := range map[string]string{"a.dcm": "application/vnd.microsoft.portable-executable", "b.dcm": "application/dicom", "c": emptyType, "d": "text/plain"} {
+	for path, want := range map[string]string{"a.dcm": "application/vnd.microsoft.portable-executable", "b.dcm": "application/dicom", "c": structure.EmptyType, "d": "text/plain"} {
 		if it := r.find(path); it.Type != want || rep.Types[want] == 0 {
 			t.Errorf("%s: %q", path, it.Type)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
+	"pratique/scanner/structure"
 )
 
 const (
@@ -16,6 +17,8 @@ const (
 	// read for one item in all is bounded by this many times its size and some blocks.
 	maxReadings = 16
 	spareBlocks = 64
+	// shapeBytes of the beginning are kept for judging the shape: more than any header, and a small part of a buffer.
+	shapeBytes = 1 << 20
 )
 
 // stream is one item that is larger than the buffer, on its way through it.
@@ -31,6 +34,8 @@ type stream struct {
 	shown     int64 // YARA was given the content up to here, without a hole
 	handed    int64 // bytes given to YARA in all
 	changed   bool
+
+	head, tail []byte // the beginning and the end of what was hashed
 }
 
 // matchStream has one large item matched block by block. Every byte is hashed from the buffer when it is there for the
@@ -45,7 +50,7 @@ func (s *scan) matchStream(ctx context.Context, l *lane, t *task) error {
 	if !s.identify(t, st.buffer[:st.bytes]) || !ok {
 		return nil
 	}
-	if executable(st.buffer[:headBytes]) {
+	if executable(st.buffer[:st.bytes]) {
 		t.refuse(report.TooLarge) // still hashed and matched, for its findings
 	}
 	id := l.slot.number(1)
@@ -138,6 +143,7 @@ func (st *stream) hash() {
 	fresh := st.buffer[st.hashed-st.at : st.bytes]
 	st.hasher.write(fresh)
 	st.hashed += int64(len(fresh))
+	st.keep(fresh)
 	for len(fresh) > 0 {
 		n := min(len(fresh), cellBytes)
 		st.cells = append(st.cells, sha256.Sum256(fresh[:n]))
@@ -145,11 +151,27 @@ func (st *stream) hash() {
 	}
 }
 
+// keep remembers the two ends of what passes through the buffer, for judging the shape of it all.
+func (st *stream) keep(fresh []byte) {
+	st.head = append(st.head, fresh[:min(len(fresh), shapeBytes-len(st.head))]...)
+	if len(fresh) >= structure.TailBytes {
+		st.tail = st.tail[:0]
+	} else if over := len(st.tail) + len(fresh) - structure.TailBytes; over > 0 {
+		st.tail = append(st.tail[:0], st.tail[over:]...)
+	}
+	st.tail = append(st.tail, fresh[max(0, len(fresh)-structure.TailBytes):]...)
+}
+
 // finish settles what became of the item: it was seen only if every byte passed through the buffer and none changed.
 func (st *stream) finish() {
 	t := st.task
 	if t.content.failed {
-		t.refuse(report.Unreadable)
+		t.refuse(t.content.why)
+	}
+	if st.hashed == t.content.bytes && !st.changed {
+		t.identity = structure.Identify(st.head, st.tail, st.hashed)
+		t.item.Type = t.identity.Type
+		t.inspect(st.head, st.tail)
 	}
 	if st.changed || st.shown != t.content.bytes || st.hashed != t.content.bytes {
 		t.scanned = false

@@ -4,20 +4,23 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"io"
 	"math"
 	"slices"
 	"strings"
 
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
+	"pratique/scanner/structure"
 	"pratique/scanner/volume"
 )
 
 const (
 	// A window is what is sorted by place before it is read: large enough that the order of the medium is kept on a usual
-	// stick, small enough for memory (about 40 MiB of entries, 16 MiB of extents).
+	// stick, small enough for memory (about 40 MiB of entries, 16 MiB of extents, 16 MiB of content that entries hold).
 	windowEntries = 65_536
 	windowExtents = 1 << 20
+	windowInline  = 16 << 20
 	// batchBytes is how much of small files goes into one request: about a tenth of a second of YARA.
 	batchBytes = 8 << 20
 	// pieceAlign is where a piece begins in the buffer: on a line of the processor's cache.
@@ -33,6 +36,10 @@ type task struct {
 	read    bool  // there is content to read, hash and match; else the item is concluded
 	offset  int64 // in the slot's buffer
 	scanned bool  // hashed and matched in full
+
+	hidden   bool // the entry's attribute
+	identity structure.Identity
+	shape    structure.Result
 }
 
 // unit is what goes through a slot at once: a batch of small items, or one large one. Its tasks belong to the dispatcher
@@ -52,6 +59,7 @@ type window struct {
 	bytes   int64 // of the volume
 	tasks   []*task
 	extents int
+	inline  int // bytes
 }
 
 func (s *scan) window(id int, base, bytes int64) *window {
@@ -72,7 +80,8 @@ func (w *window) add(ctx context.Context, e volume.Entry) error {
 	t := w.task(e)
 	w.tasks = append(w.tasks, t)
 	w.extents += len(t.content.extents)
-	if len(w.tasks) >= windowEntries || w.extents >= windowExtents {
+	w.inline += len(t.content.inline)
+	if len(w.tasks) >= windowEntries || w.extents >= windowExtents || w.inline >= windowInline {
 		return w.flush(ctx)
 	}
 	return nil
@@ -80,7 +89,8 @@ func (w *window) add(ctx context.Context, e volume.Entry) error {
 
 // task turns an entry into a task. An entry that cannot be read is concluded here, and never as clean.
 func (w *window) task(e volume.Entry) *task {
-	t := &task{item: report.Item{Volume: w.id, Path: e.Path, Kind: e.Kind, Size: e.Size, Outcome: e.Outcome, Findings: e.Findings}}
+	t := &task{item: report.Item{Volume: w.id, Path: e.Path, Kind: e.Kind, Size: e.Size, Outcome: e.Outcome, Findings: e.Findings},
+		hidden: e.Hidden}
 	switch e.Kind {
 	case report.Directory:
 		// A directory has no content of its own here: what it lists are items. Its hash is that of nothing, since an item
@@ -115,8 +125,16 @@ func (w *window) locate(t *task, e volume.Entry) {
 		refuse(report.Malformed)
 		return
 	}
+	if e.Opaque {
+		return // nobody can read it, so it stays unscanned, or what the reader called it
+	}
+	if e.Inline != nil && (len(e.Extents) > 0 || e.Decode != nil) {
+		refuse(report.Malformed) // two contents
+		return
+	}
 	want := min(max(e.Valid, 0), e.Size) // bytes that are stored; the rest is zeros
-	var have int64
+	have := min(int64(len(e.Inline)), want)
+	t.content.inline = e.Inline[:have]
 	extents := make([]volume.Extent, 0, len(e.Extents))
 	for _, x := range e.Extents {
 		switch {
@@ -152,7 +170,13 @@ func (w *window) locate(t *task, e volume.Entry) {
 	if size == 0 && t.item.Outcome != report.Unscanned {
 		return
 	}
-	t.content = content{extents: extents, bytes: size}
+	t.content.extents, t.content.bytes = extents, size
+	if e.Decode != nil {
+		if t.item.Outcome != report.Unscanned {
+			return // a part of what is packed is not a part of the content
+		}
+		t.content.decode = func() io.ReaderAt { return e.Decode(volume.Section(w.scan.src, w.base, w.bytes)) }
+	}
 	t.read = true
 }
 
@@ -167,7 +191,7 @@ func (t *task) first() int64 {
 // flush dispatches what was gathered. The order depends on nothing but the medium.
 func (w *window) flush(ctx context.Context) error {
 	tasks := w.tasks
-	w.tasks, w.extents = nil, 0
+	w.tasks, w.extents, w.inline = nil, 0, 0
 	slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.first(), b.first()) })
 	for len(tasks) > 0 {
 		if w.scan.reason() != "" {
@@ -226,6 +250,7 @@ func (s *scan) dispatch(ctx context.Context, tasks []*task) error {
 		}
 		if !u.stream {
 			pieces = t.content.pieces(pieces, l.slot.buffer[t.offset:t.offset+t.content.bytes], 0)
+			t.content.close()
 		}
 	}
 	s.gather.read(pieces)
