@@ -70,12 +70,12 @@ func Compile(ctx context.Context, cfg Config, sources []Source) (_ *os.File, _ I
 	defer answers.Close()
 	defer theirs.Close()
 
-	n, err := newNursery(cfg.Stderr)
+	n, err := newNursery(cfg)
 	if err != nil {
 		return nil, Info{}, err
 	}
 	defer n.close()
-	p, err := n.start(cfg.Dir, yaraWorker, []string{"compile"}, []*os.File{input, output, theirs})
+	p, err := n.start(yaraWorker, []string{"compile"}, []*os.File{input, output, theirs})
 	if err != nil {
 		return nil, Info{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -21,6 +20,9 @@ const maxStderr = 1 << 20
 // nursery starts processes, all from one thread that lives as long as they do: the kernel's parent-death signal is sent
 // when the thread that started a process ends, not when the whole program does.
 type nursery struct {
+	dir      *os.File    // of the programs
+	ladder   []isolation // what is still to be tried, the strongest first; one element once a process has started
+	required bool        // nothing weaker than namespaces will do
 	requests chan func()
 	done     chan struct{}
 	null     *os.File
@@ -33,28 +35,35 @@ type nursery struct {
 	started []*process
 }
 
-func newNursery(stderr io.Writer) (*nursery, error) {
+func newNursery(cfg Config) (*nursery, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
+	dir, err := os.OpenFile(cfg.Dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		null.Close()
+		return nil, fmt.Errorf("%w: %w", ErrStart, err)
+	}
 	n := &nursery{
+		dir: dir, ladder: isolations(os.Geteuid(), cfg.RequireNamespaces), required: cfg.RequireNamespaces,
 		requests: make(chan func()), done: make(chan struct{}), null: null, stderr: null, copied: make(chan struct{}),
 		exits: make(chan *process, MaxSlots+MaxRestarts+2), // every process that there can be, so that no sender waits
 	}
-	if stderr == nil {
+	if cfg.Stderr == nil {
 		close(n.copied)
 	} else {
 		r, w, err := pipe(true, false)
 		if err != nil {
 			null.Close()
+			dir.Close()
 			return nil, fmt.Errorf("%w: %w", ErrStart, err)
 		}
 		n.stderr = w
 		go func() {
 			defer close(n.copied)
 			defer r.Close()
-			io.Copy(stderr, io.LimitReader(r, maxStderr))
+			io.Copy(cfg.Stderr, io.LimitReader(r, maxStderr))
 			io.Copy(io.Discard, r)
 		}()
 	}
@@ -83,6 +92,7 @@ func (n *nursery) close() {
 		n.stderr.Close()
 	}
 	n.null.Close()
+	n.dir.Close()
 	<-n.copied
 }
 
@@ -95,33 +105,31 @@ type process struct {
 	err    error
 }
 
-// start runs a program of dir with the files as its descriptors 3, 4, …, and nothing else: no environment, no working
-// directory that holds a mount, no terminal. It is in a process group of its own, so that a key pressed at a terminal
-// reaches the supervisor alone, who then ends the scan in order. It cannot start others: its jail has no fork.
-func (n *nursery) start(dir, name string, args []string, files []*os.File) (*process, error) {
-	program, err := filepath.Abs(filepath.Join(dir, name))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStart, err)
-	}
+// start runs a program of the nursery's folder with the files as its descriptors 3, 4, …, and nothing else: no environment,
+// no working directory that holds a mount, no terminal, and no more of the machine than isolation leaves. It is in a
+// process group of its own, so that a key pressed at a terminal reaches the supervisor alone, who then ends the scan in
+// order. It cannot start others: its jail has no fork.
+func (n *nursery) start(name string, args []string, files []*os.File) (*process, error) {
 	attr := &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{}, // nil would be the supervisor's own
 		Files: append([]*os.File{n.null, n.null, n.stderr}, files...),
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	p := &process{name: name, exited: make(chan struct{})}
+	var err error
 	started := make(chan struct{})
 	n.requests <- func() {
+		defer close(started)
 		// What the supervisor itself inherited, from a shell or a service manager, is not for the workers.
-		if err = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-			close(started)
-			return
+		if err = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+			p.os, err = n.launch(name, append([]string{name}, args...), attr)
 		}
-		p.os, err = os.StartProcess(program, append([]string{name}, args...), attr)
-		close(started)
 	}
 	<-started
 	if err != nil {
+		if n.required && weaker(err) {
+			err = fmt.Errorf("%w: %w", ErrNamespaces, err)
+		}
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	n.mu.Lock()

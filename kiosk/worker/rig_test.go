@@ -24,8 +24,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 4 && os.Args[1] == "supervise" {
-		os.Exit(supervise(os.Args[2], os.Args[3]))
+	if len(os.Args) == 4 {
+		switch os.Args[1] {
+		case "supervise":
+			os.Exit(supervise(os.Args[2], os.Args[3]))
+		case "tell":
+			os.Exit(tell(os.Args[2]))
+		}
 	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "workers")
@@ -118,7 +123,7 @@ func busy(t *testing.T, name string) int {
 func fake(t *testing.T, how string, really ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), how)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{scanWorker, yaraWorker} {
@@ -132,7 +137,7 @@ func fake(t *testing.T, how string, really ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o700); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

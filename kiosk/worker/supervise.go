@@ -70,11 +70,11 @@ func (s *scan) run(ctx context.Context) (err error) {
 		files = append(files, sl.forScanWorker()...)
 	}
 	args := []string{"-slots", strconv.Itoa(s.cfg.Slots), "-lists", strconv.Itoa(len(s.cfg.Lists))}
-	if s.nursery, err = newNursery(s.cfg.Stderr); err != nil {
+	if s.nursery, err = newNursery(s.cfg); err != nil {
 		return err
 	}
 	defer s.nursery.close() // before the descriptors are closed, so that no worker sees a pipe end that has not ended
-	if s.worker, err = s.nursery.start(s.cfg.Dir, scanWorker, args, files); err != nil {
+	if s.worker, err = s.nursery.start(scanWorker, args, files); err != nil {
 		return err
 	}
 	// From here on the workers' ends are theirs alone, so that a pipe ends when they do.
@@ -240,7 +240,7 @@ func (s *scan) open() error {
 
 func (s *scan) startSlot(id int) (err error) {
 	sl := s.slots[id]
-	sl.process, err = s.nursery.start(s.cfg.Dir, yaraWorker, []string{"scan"}, sl.forYARAWorker(s.cfg.Rules))
+	sl.process, err = s.nursery.start(yaraWorker, []string{"scan"}, sl.forYARAWorker(s.cfg.Rules))
 	if err != nil {
 		return s.fail(CodeDied, "A process that matches rules could not be started.")
 	}

@@ -9,6 +9,11 @@
 //
 // Nothing that the workers say is trusted. Messages are bounded and held against their rules by report.Collector; that the
 // buffers are sealed against writing is checked on the descriptors themselves; a worker that breaks a rule ends the scan.
+// The jail that a worker closes around itself (package sandbox) is the same everywhere, or there is no scan. What comes on
+// top at its start is not to be had everywhere: namespaces of its own, and another user if root starts it (isolate.go).
+// The strongest that the kernel grants is taken, the report says which, and Config.RequireNamespaces insists. Check tries
+// the whole jail from inside.
+//
 // What is trusted: the executables in Config.Dir, the rules and lists that the caller donates, and the kernel.
 //
 // Every way in which a scan can end early gives a report that is not complete and says why in a shortfall. An error means
@@ -76,6 +81,10 @@ type Config struct {
 	Lists []*os.File // compiled blocklists, open for reading
 	Deep  bool       // also scan unallocated space and slack
 
+	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own: right for a station, where
+	// nothing but a mistake takes them away. Without it the report's layers say what was to be had.
+	RequireNamespaces bool
+
 	FileTimeout    time.Duration // for YARA on one file of up to SlotBytes; 0 is DefaultFileTimeout
 	StallTimeout   time.Duration // without any message from scanworker; 0 is DefaultStallTimeout
 	SlotTimeout    time.Duration // for one request to a yaraworker, or one block of a large file; 0 is DefaultSlotTimeout
@@ -123,6 +132,7 @@ func Scan(ctx context.Context, src *os.File, size int64, sector int, cfg Config,
 		return report.Report{}, err
 	}
 	r := s.collector.Report()
+	r.Layers = append(r.Layers, s.nursery.layers()...)
 	r.Shortfalls = append(r.Shortfalls, s.shortfalls...)
 	if after, err := look(src); err != nil || after != before || before.size != size {
 		r.Shortfalls = append(r.Shortfalls, report.Shortfall{Code: CodeChanged, Text: "The medium changed its size or was written to while it was read."})

@@ -115,6 +115,7 @@ func (c *Collector) addReady(r *Ready) error {
 		}
 	}
 	c.ready = true
+	c.report.Layers = append(c.report.Layers, r.Layers...)
 	return nil
 }
 

@@ -264,8 +264,9 @@ type Report struct {
 	Shortfalls []Shortfall
 	Bytes      int64 // the medium's size
 	SectorSize int
-	BytesRead  int64 // read from the medium, for the cost of a scan
-	Deep       bool  // unallocated space and slack were scanned too
+	BytesRead  int64    // read from the medium, for the cost of a scan
+	Deep       bool     // unallocated space and slack were scanned too
+	Layers     []string // of the jail that held the scanner; they depend on the machine, so no log entry holds them
 	Volumes    []Volume
 	Regions    []Region
 	Found      []VolumeFinding

@@ -3,10 +3,12 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,7 @@ func Enter(role Role) (layers []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Bound to one thread: no-new-privs is a thread's own until seccomp hands both to all the others.
+	// Bound to one thread: where no-new-privs cannot be set for all at once, seccomp hands both to all the others.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := startPoller(); err != nil {
@@ -59,7 +61,16 @@ func apply(layer Layer, policy Policy) error {
 		}
 		return nil
 	case NoNewPrivs:
-		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		_, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+		if e == unix.ENOTSUP { // a program with C in it
+			return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		}
+		if e != 0 {
+			return e
+		}
+		return nil
+	case Landlock:
+		return landlock()
 	case Seccomp:
 		return install(policy)
 	}
@@ -85,6 +96,11 @@ func install(policy Policy) error {
 	if err != nil {
 		return err
 	}
+	return installFilter(filter)
+}
+
+// installFilter puts all threads of the process under a filter.
+func installFilter(filter []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	thread, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
 	runtime.KeepAlive(filter)
@@ -97,26 +113,17 @@ func install(policy Policy) error {
 	return nil
 }
 
+// maxDescriptor is more than the supervisor gives to any worker, with room for what the runtime opens for itself.
+const maxDescriptor = 512
+
 // checkDescriptors refuses to go on with anything open that would let the jailed process reach further than it should: a
-// parent's mistake, or a library's. A filter cannot see this, because read and write must stay allowed.
+// parent's mistake, or a library's. A filter cannot see this, because read and write must stay allowed. The numbers are
+// tried one by one: Landlock may hold already, and then the list under /proc cannot be read.
 func checkDescriptors() error {
-	dir, err := os.Open("/proc/self/fd")
-	if err != nil {
+	if err := unix.CloseRange(maxDescriptor, math.MaxUint32, 0); err != nil {
 		return err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil {
-			return fmt.Errorf("descriptor %q", name)
-		}
-		if fd == int(dir.Fd()) {
-			continue
-		}
+	for fd := range maxDescriptor {
 		if err := checkDescriptor(fd); err != nil {
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
@@ -126,7 +133,9 @@ func checkDescriptors() error {
 
 func checkDescriptor(fd int) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(fd, &st); err == unix.EBADF {
+		return nil // nothing is open here
+	} else if err != nil {
 		return err
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

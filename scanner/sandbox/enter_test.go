@@ -85,6 +85,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "jailed" {
 		os.Exit(jailed(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 5 && os.Args[1] == "confined" {
+		os.Exit(confined(os.Args[2]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "without" {
+		os.Exit(without(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 
@@ -97,7 +103,7 @@ func jailed(role, task string) int {
 		fmt.Println("error:", err)
 		return ExitSandbox
 	}
-	if len(layers) != 5 {
+	if len(layers) != 6 {
 		fmt.Println("layers:", layers)
 		return 1
 	}

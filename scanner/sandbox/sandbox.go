@@ -7,16 +7,21 @@
 //   - descriptors: whatever is open must be a pipe, a memfd, a medium or file opened for reading, the null device, or the
 //     Go runtime's own epoll. A directory, a socket, a terminal or a file open for writing is refused.
 //   - dumpable-off: no core dump, and no other process of the same user may attach or read this one's memory.
-//   - rlimits: no new descriptor at all, no core, no file growth, bounded memory.
 //   - no-new-privs
+//   - landlock: every right that the kernel's Landlock knows is taken and none is given back: files, TCP, signals and
+//     abstract sockets, as far as its version goes. A kernel without Landlock is refused. A program with C in it gets this
+//     layer earlier, from package early.
+//   - rlimits: no new descriptor at all, no core, no file growth, bounded memory.
 //   - seccomp: only the calls in the table. Everything else kills the process, but for the few calls that the C library
 //     makes and survives without, which are refused.
 //
 // What is left to code that falls to a hostile file: computing, reading and writing the donated descriptors, and threads.
 // It cannot open, connect, accept, fork, execute, trace, signal another process, or map memory that is executable.
 //
-// The package trusts the parent to donate only what the role needs, and the kernel. Landlock and namespaces come on top
-// later; Policy.Layers has room for them. It does not drop the parent's user id: a station starts as a user without rights.
+// Seccomp and Landlock overlap by design: a hole in one is covered by the other, and neither needs a right to be applied.
+//
+// The package trusts the parent to donate only what the role needs, and the kernel. The user id and the namespaces of the
+// process are the parent's to choose (package kiosk/worker): by the time that Enter runs it is too late for them.
 package sandbox
 
 import (
@@ -57,8 +62,9 @@ type Layer string
 const (
 	Descriptors Layer = "descriptors"
 	DumpableOff Layer = "dumpable-off"
-	Rlimits     Layer = "rlimits"
 	NoNewPrivs  Layer = "no-new-privs"
+	Landlock    Layer = "landlock"
+	Rlimits     Layer = "rlimits"
 	Seccomp     Layer = "seccomp"
 )
 
@@ -126,7 +132,7 @@ var ErrRole = errors.New("sandbox: no rules for this role")
 // Rules returns the jail of a role for a process with the given id, which is the only one that it may send signals to:
 // the Go runtime interrupts its own threads so.
 func Rules(role Role, pid int) (Policy, error) {
-	p := Policy{Role: role, Layers: []Layer{Descriptors, DumpableOff, Rlimits, NoNewPrivs, Seccomp}}
+	p := Policy{Role: role, Layers: []Layer{Descriptors, DumpableOff, NoNewPrivs, Landlock, Rlimits, Seccomp}}
 	memory, fileSize := uint64(0), uint64(0)
 	switch role {
 	case ScanWorker:

@@ -17,6 +17,8 @@
 // Each buffer is mapped for writing and then sealed with F_SEAL_FUTURE_WRITE (Linux 5.1): whoever maps it later, as
 // yaraworker does, can only read it. The supervisor starts yaraworker after Ready has said so.
 //
+// "scanworker probe NAME" attacks the same jail instead; package probe says how.
+//
 // The exit code is 0 once the last message is sent, whatever it says; 2 for arguments or descriptors that are not as above;
 // 70 if the jail could not be closed; 1 for anything else, such as a supervisor that is gone. Only 0 with report.Done on
 // the pipe is a scan.
@@ -36,6 +38,7 @@ import (
 	"pratique/rules/blocklist"
 	"pratique/scanner"
 	"pratique/scanner/frame"
+	"pratique/scanner/probe"
 	"pratique/scanner/report"
 	"pratique/scanner/sandbox"
 )
@@ -89,6 +92,12 @@ func usage(format string, args ...any) error {
 }
 
 func run(args []string) error {
+	if len(args) == 2 && args[0] == "probe" {
+		if err := probe.Run(args[1], sandbox.ScanWorker, ""); err != nil {
+			return &exitError{sandbox.ExitSandbox, err}
+		}
+		return nil
+	}
 	flags := flag.NewFlagSet("scanworker", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	slotCount := flags.Int("slots", 0, "number of slots")

@@ -4,6 +4,9 @@
 //
 //	yaraworker scan       3 compiled rules, sealed · 4 a slot's buffer · 5 requests · 6 answers
 //	yaraworker compile    3 the rules' sources, sealed · 4 where the compiled rules go · 5 answers
+//	yaraworker probe MODE NAME    attacks the jail of that mode instead; package probe says how
+//
+// Landlock is closed around it before its first Go instruction (package early): libyara reads compiled rules under it too.
 //
 // The messages are those of package scanner/slot. In scan mode the buffer is mapped for reading only, and the program
 // refuses to start if it could be mapped otherwise: a bug in libyara must not reach the bytes that are being hashed. What
@@ -26,8 +29,12 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
+	"pratique/rules/yara"
+	"pratique/scanner/probe"
 	"pratique/scanner/sandbox"
+	"pratique/scanner/sandbox/early"
 	"pratique/scanner/slot"
 )
 
@@ -40,15 +47,13 @@ const (
 
 func main() {
 	debug.SetMemoryLimit(goMemory)
-	mode := ""
-	if len(os.Args) == 2 {
-		mode = os.Args[1]
-	}
-	switch mode {
-	case "scan":
+	switch mode := strings.Join(os.Args[1:], " "); {
+	case mode == "scan":
 		os.Exit(scan())
-	case "compile":
+	case mode == "compile":
 		os.Exit(compile())
+	case len(os.Args) == 4 && os.Args[1] == "probe":
+		os.Exit(attack(os.Args[2], os.Args[3]))
 	}
 	fmt.Fprintln(os.Stderr, "yaraworker: error: is started by the supervisor, as \"yaraworker scan\" or \"yaraworker compile\"")
 	os.Exit(exitUsage)
@@ -62,11 +67,30 @@ func fail(code int, format string, args ...any) int {
 
 // enter closes the jail.
 func enter(role sandbox.Role) (ok bool) {
+	if err := early.Check(); err != nil {
+		fail(sandbox.ExitSandbox, "%v", err)
+		return false
+	}
 	if _, err := sandbox.Enter(role); err != nil {
 		fail(sandbox.ExitSandbox, "%v", err)
 		return false
 	}
 	return true
+}
+
+// attack probes the jail of a mode.
+func attack(mode, name string) int {
+	role, ok := map[string]sandbox.Role{"scan": sandbox.YARAWorker, "compile": sandbox.Compiler}[mode]
+	if !ok {
+		return fail(exitUsage, "there is no mode %q", mode)
+	}
+	if err := early.Check(); err != nil {
+		return fail(sandbox.ExitSandbox, "%v", err)
+	}
+	if err := probe.Run(name, role, yara.Version()); err != nil {
+		return fail(sandbox.ExitSandbox, "%v", err)
+	}
+	return 0
 }
 
 // donated is a descriptor that the supervisor gave.
