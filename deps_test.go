@@ -22,33 +22,39 @@ var plan = map[string][]string{
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
-	"kiosk/worker":       {"scanner/frame", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
+	"kiosk/worker":       {"scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},
 	"rules/blocklist":    {"golang.org/x/sys"},
 	"rules/yara":         {"rules", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
-	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "github.com/gabriel-vasile/mimetype", "golang.org/x/sys"},
+	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
 	"scanner/frame":      {"github.com/fxamacker/cbor/v2"},
+	"scanner/probe":      {"scanner/frame", "scanner/sandbox", "golang.org/x/sys"},
 	"scanner/report":     {"scanner/frame"},
 	"scanner/sandbox":    {"golang.org/x/sys"},
 	"scanner/slot":       {"scanner/report"},
-	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/frame", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
-	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
+	"scanner/structure":  {"scanner/report", "github.com/gabriel-vasile/mimetype"},
+	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
+	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "scanner/slot", "golang.org/x/sys"},
+
+	"scanner/sandbox/early": {}, // C, for yaraworker alone
 
 	"scanner/volume":            {"scanner/report", "golang.org/x/text"},
 	"scanner/volume/fat":        {"scanner/report", "scanner/volume", "golang.org/x/text"},
 	"scanner/volume/exfat":      {"scanner/report", "scanner/volume", "golang.org/x/text"},
-	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat"},
+	"scanner/volume/ntfs":       {"scanner/report", "scanner/volume"},
+	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ntfs"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
-	"testdata/bench":    {"testdata/stick"},
+	"testdata/bench":    {"scanner", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "scanner/volume/volumetest", "testdata/stick"},
 	"testdata/stick":    {},
 	"testdata/mksticks": {"testdata/stick"},
+	"testdata/nightly":  {},
 }
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string
@@ -88,7 +94,7 @@ func list(t *testing.T, env []string, args ...string) []pkg {
 func TestImportsFollowThePlan(t *testing.T) {
 	const module = "pratique/"
 	seen := map[string]bool{}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/nightly") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		allowed, ok := plan[name]

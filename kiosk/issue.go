@@ -80,6 +80,8 @@ func (se *session) issue(ctx context.Context, content clearance.Content) (*Clear
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 	if _, err := se.append(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}); err != nil {
+		// The person is told that the kiosk failed, so there must be no clearance; the next start abandons the entry.
+		os.Remove(filepath.Join(dir, tokenName))
 		return nil, err
 	}
 	c, err := s.load(dir)
@@ -182,6 +184,41 @@ func (s *State) load(dir string) (*Clearance, error) {
 		c.LogIndex = *claims.LogIndex
 	}
 	return c, nil
+}
+
+// checkOut prepares the folder that token and manifest are to go to before anything is screened, so that no clearance is
+// issued that cannot be handed over, and refuses one where a file of that name is the medium itself: it would be replaced.
+func checkOut(dir string, m *medium) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%w: %w", ErrOut, err)
+	}
+	for _, name := range []string{tokenName, manifestName} {
+		there, err := os.Stat(filepath.Join(dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrOut, err)
+		case there.IsDir():
+			return fmt.Errorf("%w: %s in it is a folder", ErrOut, name)
+		}
+		if m.file == nil {
+			continue
+		}
+		if medium, err := m.file.Stat(); err != nil || os.SameFile(there, medium) {
+			return fmt.Errorf("%w: %s in it is the medium itself", ErrOut, name)
+		}
+	}
+	probe, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOut, err)
+	}
+	probe.Close()
+	os.Remove(probe.Name())
+	return nil
 }
 
 // Save copies token and manifest into a folder, which is made if it is not there, and points the clearance at the copies.

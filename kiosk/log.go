@@ -3,7 +3,9 @@ package kiosk
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,13 +51,17 @@ func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
 
 // issued returns the log's leaves as the tokens in a state folder tell them.
 func issued(dir string) ([]audit.Known, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "clearances", "*", tokenName))
-	if err != nil {
+	entries, err := os.ReadDir(filepath.Join(dir, "clearances"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 	var out []audit.Known
-	for _, name := range names {
+	for _, e := range entries {
+		name := filepath.Join(dir, "clearances", e.Name(), tokenName)
 		token, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a folder that a crash left
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrState, err)
 		}

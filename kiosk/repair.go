@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -162,22 +163,21 @@ func (s *State) sweep(dead []audit.ID) error {
 				return fmt.Errorf("%w: %w", ErrState, err)
 			}
 		}
-		removeTemporary(dir, ".new-*")
+		removeTemporary(dir, ".new-")
 	}
-	removeTemporary(s.dir, ".new-*")
-	removeTemporary(s.path("key"), ".new-*")
-	removeTemporary(s.path("sessions"), ".list-*")
+	removeTemporary(s.dir, ".new-")
+	removeTemporary(s.path("key"), ".new-")
+	removeTemporary(s.path("sessions"), ".list-")
 	return nil
 }
 
 // removeTemporary removes temporary files of a process that was killed. One that is in use elsewhere at this moment loses
 // its name only: writeFile then fails with an error, and a list lives on by its descriptor.
-func removeTemporary(dir, pattern string) {
-	left, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil {
-		return
-	}
-	for _, name := range left {
-		os.Remove(name)
+func removeTemporary(dir, prefix string) {
+	entries, _ := os.ReadDir(dir) // with an error, what could be read
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
 	}
 }

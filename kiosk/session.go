@@ -25,6 +25,7 @@ var (
 	ErrClass   = errors.New("there is no policy for this equipment class")
 	ErrRules   = errors.New("the rules or the blocklist cannot be used")
 	ErrWorkers = errors.New("the scan processes cannot be run")
+	ErrOut     = errors.New("the folder for token and manifest cannot be used")
 )
 
 // afterwards is how long the log and the state may take once a scan has ended, whether or not it was interrupted: what is
@@ -66,6 +67,7 @@ type session struct {
 	medium   *medium
 	tools    tools
 	manifest *clearance.Manifest
+	unlisted error // why the manifest was given up: it could not hold an item
 	items    *audit.Items
 }
 
@@ -81,6 +83,9 @@ func (s *State) Screen(ctx context.Context, want Screening) (Result, error) {
 		return Result{}, err
 	}
 	defer m.close()
+	if err := checkOut(want.OutDir, m); err != nil {
+		return Result{}, err
+	}
 	tools, err := s.prepare(ctx, want)
 	if err != nil {
 		return Result{}, err
@@ -185,9 +190,7 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 			if se.want.Item != nil {
 				se.want.Item(&it)
 			}
-			if err := se.record(&it); err != nil {
-				return err
-			}
+			se.record(&it)
 			return se.items.Add(recording, it)
 		},
 	}
@@ -196,35 +199,46 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 		return report.Report{}, clearance.Content{}, workerError(err)
 	}
 	rep.Deep = se.want.Deep
-	for i := range rep.Volumes {
-		if v := &rep.Volumes[i]; v.Outcome == report.Clean {
-			if err := se.manifest.AddVolume(v.ID); err != nil {
-				short(&rep, err)
-			}
-		}
-	}
-	content, err := se.manifest.Seal()
-	if err != nil {
-		short(&rep, err)
-	}
-	return rep, content, nil
+	return rep, se.seal(&rep), nil
 }
 
-// record puts an item into the manifest. Only what was seen in full belongs there; the rest bars a clearance anyway.
-func (se *session) record(it *report.Item) error {
+// record puts an item into the manifest. Only what was seen in full belongs there; the rest bars a clearance anyway. A
+// medium with more than a manifest holds is a fact about the medium and no fault of the kiosk: the scan goes on to its
+// end, and seal says that it cannot be cleared.
+func (se *session) record(it *report.Item) {
 	switch it.Kind {
 	case report.File, report.Stream, report.Directory:
-		if it.Outcome.Seen() {
-			return se.manifest.Add(it.Volume, it.Kind, it.Path, it.Size, it.SHA256)
+		if !it.Outcome.Seen() || se.unlisted != nil {
+			return
+		}
+		if err := se.manifest.Add(it.Volume, it.Kind, it.Path, it.Size, it.SHA256); err != nil {
+			se.unlisted, se.manifest = err, nil
 		}
 	}
-	return nil
 }
 
-// short makes a report incomplete.
-func short(rep *report.Report, err error) {
+// seal ends the manifest. Where there is none, the report is not complete.
+func (se *session) seal(rep *report.Report) clearance.Content {
+	err := se.unlisted
+	for i := range rep.Volumes {
+		if v := &rep.Volumes[i]; v.Outcome == report.Clean && err == nil {
+			err = se.manifest.AddVolume(v.ID)
+		}
+	}
+	var content clearance.Content
+	if err == nil {
+		content, err = se.manifest.Seal()
+	}
+	if err == nil {
+		return content
+	}
+	code := Incomplete
+	if errors.Is(err, clearance.ErrTooMany) {
+		code = TooLarge
+	}
 	rep.Complete = false
-	rep.Shortfalls = append(rep.Shortfalls, report.Shortfall{Code: string(Incomplete), Text: fmt.Sprintf("The list of what is on the medium could not be made: %v.", err)})
+	rep.Shortfalls = append(rep.Shortfalls, report.Shortfall{Code: string(code), Text: fmt.Sprintf("The list of what is on the medium could not be made: %v.", err)})
+	return clearance.Content{}
 }
 
 func unwrapErrno(err error) error {

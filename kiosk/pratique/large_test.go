@@ -152,3 +152,34 @@ func TestT13_FolderAsTheDeviceSeesIt(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, "EMPTY.TXT"), []byte("!"), 0o644)
 	check("a file changed", 3)
 }
+
+// T25: an archive that nobody can see into is never cleared, though no rule matches it.
+func TestT25_EncryptedArchiveIsNotCleared(t *testing.T) {
+	// A stored member with the encryption flag set, and its entry in the central directory.
+	local := "PK\x03\x04\x14\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x10\x00\x00\x00\x05\x00\x00\x00a.txt"
+	central := "PK\x01\x02\x14\x00\x14\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x10\x00\x00\x00\x05\x00" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00a.txt"
+	body := strings.Repeat("\x5a", 16)
+	end := "PK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x00" + string([]byte{byte(len(central)), 0, 0, 0, byte(len(local) + len(body)), 0, 0, 0}) + "\x00\x00"
+	image := filepath.Join(t.TempDir(), "locked.img")
+	f, err := os.Create(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const start, bytes = 1 << 20, 16 << 20
+	if err := f.Truncate(start + bytes); err != nil {
+		t.Fatal(err)
+	}
+	if err := stick.WriteMBR(f, []stick.Partition{{Start: start, Bytes: bytes, Type: 0x06}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	files := []stick.File{{Path: "Results.zip", Data: []byte(local + body + central + end)}}
+	if _, err := stick.WriteFAT(io.NewOffsetWriter(f, start), stick.FAT{Bits: 16, Bytes: bytes, Start: start}, files); err != nil {
+		t.Fatal(err)
+	}
+	code, res := screenJSON(t, "--state", t.TempDir(), image)
+	if code != 4 || len(res.Reasons) == 0 || res.Reasons[0].Code != "encrypted" {
+		t.Errorf("exit code %d, %+v", code, res.Reasons)
+	}
+}

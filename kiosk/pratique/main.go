@@ -3,6 +3,7 @@
 //	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--out DIR] [--json] [--items] [--deep] TARGET
 //	pratique clearance show ID | save --out DIR ID
 //	pratique audit list | verify
+//	pratique doctor
 //	pratique version
 //
 // Data goes to standard output, words to standard error. Without a daemon each verb opens the state itself: the folder
@@ -54,6 +55,7 @@ var verbs = []verb{
 	{"clearance save", "copy a clearance's token and manifest into a folder", (*program).clearanceSave},
 	{"audit list", "list the log", (*program).auditList},
 	{"audit verify", "prove that the log was not changed", (*program).auditVerify},
+	{"doctor", "try what holds the scan processes on this machine, and say what is missing", (*program).doctor},
 	{"version", "say which version this is", (*program).version},
 }
 
@@ -65,7 +67,14 @@ func main() {
 	os.Exit(code)
 }
 
-func (p *program) main(ctx context.Context, args []string) int {
+func (p *program) main(ctx context.Context, args []string) (code int) {
+	defer func() {
+		// The runtime ends a program that panics with the exit code of a wrong call.
+		if r := recover(); r != nil {
+			fmt.Fprintf(p.stderr, "pratique: error: internal error: %v\n", r)
+			code = exitFailed
+		}
+	}()
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "-help" || args[0] == "help" {
 		p.usage()
 		if len(args) == 0 {
@@ -122,6 +131,8 @@ func (p *program) fail(err error) int {
 		code, hint = exitUsage, "the equipment classes are: "+strings.Join(baselineClasses(), ", ")
 	case errors.Is(err, kiosk.ErrRules):
 		code, hint = exitUsage, "nothing was screened; correct the rules or the blocklist, or leave the flag out"
+	case errors.Is(err, kiosk.ErrOut):
+		code, hint = exitUsage, "--out names a folder that this user can write to, apart from the medium"
 	case errors.Is(err, kiosk.ErrNoClearance):
 		code, hint = exitUsage, "pratique audit list shows the sessions"
 	case errors.Is(err, kiosk.ErrState):
@@ -131,7 +142,7 @@ func (p *program) fail(err error) int {
 	case errors.Is(err, kiosk.ErrBrokenLog):
 		hint = "keep the folder for the auditor: pratique audit verify names the first bad record"
 	case errors.Is(err, kiosk.ErrWorkers):
-		hint = "scanworker and yaraworker belong beside the pratique program; this kernel must allow seccomp filters"
+		hint = "scanworker and yaraworker belong beside the pratique program, and the kernel must grant their jail: pratique doctor says more"
 	}
 	if hint != "" {
 		fmt.Fprintf(p.stderr, "pratique: hint: %s\n", hint)

@@ -25,6 +25,10 @@ var (
 var built struct{ bin, sticks string }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "without-landlock" {
+		fmt.Fprintln(os.Stderr, withoutLandlock(os.Args[2:]))
+		os.Exit(exitUsage)
+	}
 	flag.Parse()
 	code, err := runMain(m)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"pratique/kiosk"
 	"pratique/kiosk/clearance"
@@ -339,6 +340,9 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	w.printf("  %s, %s in %s and %s, on %s\n", count(uint64(len(rep.Volumes)), "volume", "volumes"), count(t.Files, "file", "files"),
 		count(t.Directories, "folder", "folders"), count(t.Areas, "region", "regions"), size(res.Bytes))
 	w.printf("  %d bytes of content, %d bytes read\n", t.Bytes, rep.BytesRead)
+	if missing := kiosk.LayersMissing(rep); len(missing) > 0 {
+		w.printf("  this machine does not grant the scan processes: %s (pratique doctor says more)\n", strings.Join(missing, ", "))
+	}
 	for _, line := range v.lines {
 		w.printf("  %s\n", line)
 	}
