@@ -9,10 +9,12 @@ CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
 
 # What the programs are built with, what the sample sticks and the demonstration need, what the tests compare with.
 APT_BUILD := gcc libc6-dev pkg-config libyara-dev
-APT_TEST  := mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara
+APT_TEST  := procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
+             btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso erofs-utils jfsutils \
+             reiserfsprogs apfsprogs hfsutils makefs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
-QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench .
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/nightly .
 
 .PHONY: build demo test check bench fuzz nightly apt-build apt-test clean
 
@@ -45,6 +47,12 @@ test: build apt-test
 
 bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
+
+nightly: apt-test
+	@$(GO) run ./testdata/nightly $(if $(RUN),-run '$(RUN)')
+
+fuzz: apt-test
+	@GO='$(GO)' FUZZTIME='$(or $(FUZZTIME),20s)' testdata/fuzz.sh $(QUICK)
 
 clean:
 	rm -rf $(BIN) demo bench

@@ -3,6 +3,8 @@
 //
 //	bench -bin DIR [-mb 500] [-rounds 3] [-rules DIR]
 //
+// Then it measures the readers by themselves, on a volume of each file system.
+//
 // It prints lines "bench NAME VALUE". Each round runs the contenders one after another on warm pages, and the median of
 // the rounds counts.
 package main
@@ -34,7 +36,7 @@ func main() {
 }
 
 func run() error {
-	bin := flag.String("bin", "bin", "folder of the built programs")
+	bin := flag.String("bin", "bin", "folder of the built programs; empty to measure only the readers")
 	mb := flag.Int64("mb", 500, "size of the stick's content in megabytes")
 	rounds := flag.Int("rounds", 3, "how often each contender runs")
 	rules := flag.String("rules", "", "folder of YARA rules that both sides use besides the baseline")
@@ -46,6 +48,9 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if *bin == "" {
+		return volumes(dir, *rounds)
+	}
 	if err := stick.CreateBench(dir, *mb<<20, 1); err != nil {
 		return err
 	}
@@ -101,7 +106,7 @@ func run() error {
 	fmt.Printf("bench sha256sum-ratio %.2f\n", median(ours)/median(sums))
 	fmt.Printf("bench read-amplification %.3f\n", read/content)
 	fmt.Printf("bench peak-pss-mb %.0f\n", slices.Max(peaks))
-	return nil
+	return volumes(dir, *rounds)
 }
 
 func yaraFiles(dir string) (out []string, err error) {
