@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pratique/scanner/volume"
+	"pratique/scanner/volume/volumetest"
+	"pratique/testdata/stick"
+)
+
+var mutants = flag.Int("mutants", 20, "mutated sticks of each file system that are screened; the nightly run says 200")
+
+// mutantDeadline is how long one screening of a small stick may take on a busy machine. More is a hang.
+const mutantDeadline = 10 * time.Second
+
+// sample sticks whose metadata is changed. A further file system needs a row.
+var mutated = []struct {
+	name  string
+	bytes int64 // of the partition, which lies at 1 MiB
+	write func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error)
+	table func(w io.WriterAt, part stick.Partition) error
+}{
+	{"FAT32", 40 * mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
+		return stick.WriteFAT(w, stick.FAT{Bits: 32, Bytes: bytes, Start: mega}, files)
+	}, func(w io.WriterAt, part stick.Partition) error {
+		return stick.WriteMBR(w, []stick.Partition{part}, nil)
+	}},
+	{"exFAT", 24 * mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
+		return stick.WriteExFAT(w, stick.ExFAT{Bytes: bytes, Start: mega}, files)
+	}, func(w io.WriterAt, part stick.Partition) error {
+		return stick.WriteGPT(w, part.Bytes+2*mega, 512, []stick.Partition{part})
+	}},
+}
+
+// T03, on whole programs: whatever is changed in what a stick is made of, the answer comes in time and is one of three, and
+// it is not "cleared" if a file went missing without a word.
+func TestT03_MutatedSticksAreNeverClearedWithFilesMissing(t *testing.T) {
+	for _, m := range mutated {
+		t.Run(m.name, func(t *testing.T) {
+			files := append(stick.CleanFiles(), stick.Corpus(60, 3)[1:]...) // both have the first
+			part := stick.Partition{Start: mega, Bytes: m.bytes, Type: 0x0C}
+			image := stick.NewMemory(m.bytes + 2*mega)
+			v, err := m.write(io.NewOffsetWriter(image, mega), m.bytes, files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.table(image, part); err != nil {
+				t.Fatal(err)
+			}
+			metadata := []volume.Extent{{Start: 0, Bytes: 512}, {Start: 512, Bytes: 1024}}
+			for _, r := range v.Meta {
+				metadata = append(metadata, volume.Extent{Start: mega + r[0], Bytes: r[1]})
+			}
+			truth := map[string]string{} // hashes by path
+			for i := range files {
+				if f := &files[i]; !f.Dir && f.Length() > 0 { // an empty file leaves no trace when its entry goes
+					h := sha256.New()
+					if _, err := io.Copy(h, f.Content()); err != nil {
+						t.Fatal(err)
+					}
+					truth[f.Path] = hex.EncodeToString(h.Sum(nil))
+				}
+			}
+			c := campaign{t: t, state: t.TempDir(), name: filepath.Join(t.TempDir(), "stick.img"), image: image, truth: truth}
+			c.healthy = c.screen(0, nil)
+			if c.cleared != 1 || len(c.missing(c.healthy)) > 0 {
+				t.Fatalf("the stick without a change: %d cleared, %q missing", c.cleared, c.missing(c.healthy))
+			}
+			c.cleared = 0
+			for seed := range uint64(*mutants) {
+				c.try(seed, volumetest.Mutate(image, metadata, seed).Edits)
+			}
+			t.Logf("%s: %d mutated sticks: %d not cleared, %d could not be checked, %d cleared; of these %d with a finding, %d deleted as by an owner; slowest %v",
+				m.name, *mutants, c.refused, c.unchecked, c.cleared, c.noted, c.deleted, c.slowest.Round(time.Millisecond))
+		})
+	}
+}
+
+// campaign screens mutants of one stick.
+type campaign struct {
+	t           *testing.T
+	state, name string
+	image       *stick.Memory
+	truth       map[string]string
+	healthy     jsonResult
+
+	refused, unchecked, cleared, noted, deleted int
+	slowest                                     time.Duration
+}
+
+// try screens one mutant. A file of a cleared one may be gone if the kiosk says something that it does not say of the
+// healthy stick, or if it is there with another length, which is what shortening a file looks like.
+func (c *campaign) try(seed uint64, edits []volumetest.Edit) {
+	before := c.cleared
+	res := c.screen(seed, edits)
+	if c.cleared == before {
+		return
+	}
+	missing := c.missing(res)
+	switch {
+	case len(missing) == 0:
+	case c.saysMore(res):
+		c.noted++
+	case c.onlyShortened(res, missing):
+		c.deleted++
+	default:
+		c.t.Errorf("mutant %d: cleared, and %d files are missing without a word, such as %q\n%v", seed, len(missing), missing[0], edits)
+	}
+}
+
+func (c *campaign) screen(seed uint64, edits []volumetest.Edit) (res jsonResult) {
+	c.t.Helper()
+	os.Remove(c.name)
+	if err := c.image.Save(c.name); err != nil {
+		c.t.Fatal(err)
+	}
+	edit(c.t, c.name, func(f stick.Image) {
+		for _, e := range edits {
+			put(c.t, f, e.Offset, e.New)
+		}
+	})
+	ctx, cancel := context.WithTimeout(c.t.Context(), mutantDeadline)
+	defer cancel()
+	begin := time.Now()
+	cmd := exec.CommandContext(ctx, filepath.Join(built.bin, "pratique"), "screen", "--json", "--items", "--state", c.state, c.name)
+	code, stdout, stderr := runCmd(c.t, cmd)
+	c.slowest = max(c.slowest, time.Since(begin))
+	if ctx.Err() != nil {
+		c.t.Errorf("mutant %d: more than %v\n%v", seed, mutantDeadline, edits)
+		return res
+	}
+	if err := json.Unmarshal([]byte(stdout), &res); err != nil {
+		c.t.Errorf("mutant %d: exit code %d, %v\n%s%v", seed, code, err, stderr, edits)
+		return res
+	}
+	switch {
+	case code == 0 && res.Verdict == "cleared":
+		c.cleared++
+	case code == 3 && res.Verdict == "not cleared":
+		c.refused++
+	case code == 4 && res.Verdict == "could not check":
+		c.unchecked++
+	default:
+		c.t.Errorf("mutant %d: exit code %d with the verdict %q\n%s%v", seed, code, res.Verdict, stderr, edits)
+	}
+	return res
+}
+
+// items returns the path of a clean or flagged file for each hash, and all those paths.
+func (c *campaign) items(res jsonResult) (hashes, paths map[string]bool) {
+	hashes, paths = map[string]bool{}, map[string]bool{}
+	for _, raw := range res.Items {
+		var it jsonItem
+		if err := json.Unmarshal(raw, &it); err != nil {
+			c.t.Fatal(err)
+		}
+		if it.SHA256 != "" {
+			hashes[it.SHA256] = true
+			paths[it.Path] = paths[it.Path] || it.Kind == "file"
+		}
+	}
+	return hashes, paths
+}
+
+// missing are the files whose content no item has, under whatever name.
+func (c *campaign) missing(res jsonResult) (paths []string) {
+	hashes, _ := c.items(res)
+	for path, sum := range c.truth {
+		if !hashes[sum] {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+func (c *campaign) onlyShortened(res jsonResult, missing []string) bool {
+	_, paths := c.items(res)
+	for _, path := range missing {
+		if !paths[path] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *campaign) saysMore(res jsonResult) bool {
+	before := map[string]bool{}
+	key := func(f jsonFinding) string { return strings.Join([]string{f.Path, f.Check, f.Rule, f.Text}, "|") }
+	for _, f := range c.healthy.Findings {
+		before[key(f)] = true
+	}
+	for _, f := range res.Findings {
+		if !before[key(f)] {
+			return true
+		}
+	}
+	return false
+}
