@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,11 @@ type isolation struct {
 	drop   bool // another user than root, if it is root who starts it
 }
 
+// noSpaces remembers that this machine grants no namespaces, which does not change while the program runs. It is here and not
+// in a scan because each attempt in vain costs two descriptors: Go does not close the pipe for the user mappings when the
+// kernel refuses the new process (syscall.forkAndExecInChild).
+var noSpaces atomic.Bool
+
 // isolations returns what to try, the strongest first. A container, or a kernel with user namespaces turned off, allows
 // less; a program that only root may execute cannot be executed by nobody.
 func isolations(uid int, required bool) []isolation {
@@ -55,6 +61,9 @@ func isolations(uid int, required bool) []isolation {
 	}
 	if required {
 		return slices.DeleteFunc(all, func(i isolation) bool { return !i.spaces })
+	}
+	if noSpaces.Load() {
+		return slices.DeleteFunc(all, func(i isolation) bool { return i.spaces })
 	}
 	return all
 }
@@ -134,6 +143,9 @@ func (n *nursery) launch(name string, argv []string, attr *os.ProcAttr) (*os.Pro
 		p, err := os.StartProcess(program, argv, attr)
 		if err == nil {
 			n.ladder = n.ladder[:1]
+			if len(refused) > 0 && !n.ladder[0].spaces {
+				noSpaces.Store(true)
+			}
 			return p, nil
 		}
 		refused = append(refused, fmt.Errorf("%s with %v: %w", name, n.ladder[0].layers(), errors.Unwrap(err)))

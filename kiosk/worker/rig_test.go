@@ -59,7 +59,11 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	runtime.GC()
-	if now := open(); now > descriptors+3 { // the runtime's own poller
+	allowed := descriptors + 3 // the runtime's own poller
+	if !spacious() {
+		allowed += 64 // see noSpaces: what asks for namespaces again and again, as a few tests do, is refused at that price
+	}
+	if now := open(); now > allowed {
 		fmt.Printf("%d descriptors are open, where there were %d\n", now, descriptors)
 		code = 1
 	}
