@@ -2,63 +2,25 @@ package exfat
 
 import (
 	"context"
-	"fmt"
 
 	"pratique/scanner/report"
 	"pratique/scanner/volume"
 )
 
-// areaExtents is how many pieces one area has at most, so that none takes much memory.
-const areaExtents = 4096
-
-// area gathers pieces of the volume that belong to no file and hands them out as items.
-type area struct {
-	w    *walker
-	what string
-	next volume.Entry
-	part int
-}
-
-func (w *walker) area(what string) *area { return &area{w: w, what: what} }
-
-// add puts a range into the area. An empty or negative one is none; what lies behind the medium's end cannot be read.
-func (a *area) add(start, length int64) error {
-	length = min(length, a.w.fs.src.Size()-start)
-	if length <= 0 {
-		return nil
-	}
-	x := a.next.Extents
-	if k := len(x) - 1; k >= 0 && x[k].Start+x[k].Bytes == start {
-		x[k].Bytes += length
-	} else {
-		a.next.Extents = append(x, volume.Extent{Start: start, Bytes: length})
-	}
-	a.next.Size += length
-	if len(a.next.Extents) >= areaExtents {
-		return a.flush()
-	}
-	return nil
-}
-
-// flush hands out what was gathered.
-func (a *area) flush() error {
-	if len(a.next.Extents) == 0 {
-		return nil
-	}
-	a.part++
-	e := a.next
-	a.next = volume.Entry{}
-	e.Path, e.Kind, e.Valid = fmt.Sprintf("%s, part %d", a.what, a.part), report.Area, e.Size
-	return a.w.emit(e)
+// area is for what belongs to no file.
+func (w *walker) area(what string) *volume.Area {
+	a := volume.NewArea(what, w.fs.src.Size(), w.emit)
+	a.Numbered = true
+	return a
 }
 
 // whole hands out one range as an area.
 func (w *walker) whole(what string, from, to int64) error {
 	a := w.area(what)
-	if err := a.add(from, to-from); err != nil {
+	if err := a.Add(from, to-from); err != nil {
 		return err
 	}
-	return a.flush()
+	return a.Flush()
 }
 
 // spare reads a range that should be empty, and hands it out if it is not. Quick formatting leaves there what was on the
@@ -71,10 +33,10 @@ func (w *walker) spare(what string, from, to int64) error {
 		}
 		piece := buf[:min(chunk, to-at, w.fs.src.Size()-at)]
 		if w.readSectors(piece, at) {
-			w.wrong(report.Unreadable, "A part of the volume beside its files could not be read.")
+			w.Wrong(report.Unreadable, "A part of the volume beside its files could not be read.")
 		}
 		if !volume.Zero(piece) {
-			w.note("spare-bytes", report.Inform, at, "Bytes of the volume that no file can have are not empty.")
+			w.Note("spare-bytes", report.Inform, at, "Bytes of the volume that no file can have are not empty.")
 			return w.whole(what, from, to)
 		}
 	}
@@ -89,10 +51,10 @@ func (w *walker) account() error {
 	}
 	switch need := g.bitmapBytes(); {
 	case bitmap.bytes < need:
-		w.wrong(report.Malformed, "The allocation bitmap is too short for the volume.")
+		w.Wrong(report.Malformed, "The allocation bitmap is too short for the volume.")
 		return nil
 	case bitmap.bytes > need:
-		w.note("bitmap-length", report.Warn, -1, "The allocation bitmap is longer than the volume needs.")
+		w.Note("bitmap-length", report.Warn, -1, "The allocation bitmap is longer than the volume needs.")
 	}
 	// A walker of its own follows the chain: the clusters have their owner already.
 	again := newWalker(w.fs)
@@ -112,7 +74,7 @@ func (w *walker) account() error {
 		for done := int64(0); done < x.Bytes && c < end; {
 			part := buf[:min(chunk, x.Bytes-done)]
 			if w.readSectors(part, x.Start+done) {
-				w.wrong(report.Unreadable, "The allocation bitmap could not be read in full.")
+				w.Wrong(report.Unreadable, "The allocation bitmap could not be read in full.")
 				return nil
 			}
 			if c, err = w.compare(c, part, lost, free); err != nil {
@@ -124,17 +86,17 @@ func (w *walker) account() error {
 			}
 		}
 	}
-	if len(lost.next.Extents) > 0 || lost.part > 0 {
-		w.note("lost-clusters", report.Inform, -1, "Some clusters are marked as used and belong to no file.")
+	if !lost.Empty() {
+		w.Note("lost-clusters", report.Inform, -1, "Some clusters are marked as used and belong to no file.")
 	}
-	if err := lost.flush(); err != nil {
+	if err := lost.Flush(); err != nil {
 		return err
 	}
-	return free.flush()
+	return free.Flush()
 }
 
 // compare takes one piece of the bitmap, whose first bit is that of cluster c, and returns the first cluster of the next.
-func (w *walker) compare(c uint32, piece []byte, lost, free *area) (uint32, error) {
+func (w *walker) compare(c uint32, piece []byte, lost, free *volume.Area) (uint32, error) {
 	g := &w.fs.geo
 	for _, b := range piece {
 		for bit := 0; bit < 8 && g.valid(c); bit, c = bit+1, c+1 {
@@ -142,11 +104,11 @@ func (w *walker) compare(c uint32, piece []byte, lost, free *area) (uint32, erro
 			var err error
 			switch allocated := b>>bit&1 != 0; {
 			case allocated && !owned:
-				err = lost.add(g.at(c), g.cluster)
+				err = lost.Add(g.at(c), g.cluster)
 			case !allocated && owned:
-				w.wrong(report.Malformed, "A file lies in clusters that the volume says are free.")
+				w.Wrong(report.Malformed, "A file lies in clusters that the volume says are free.")
 			case !allocated && w.deep:
-				err = free.add(g.at(c), g.cluster)
+				err = free.Add(g.at(c), g.cluster)
 			}
 			if err != nil {
 				return c, err

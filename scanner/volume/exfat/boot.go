@@ -62,21 +62,21 @@ func (fs *FS) boot() error {
 		return err
 	}
 	if !sealed(region, g.sector) {
-		fs.known.wrong(report.Malformed, "The checksum of the boot region is wrong.")
+		fs.known.Wrong(report.Malformed, "The checksum of the boot region is wrong.")
 	}
 	fs.compareBackup(region, backup)
 	if g.length > fs.src.Size() {
-		fs.known.wrong(report.Malformed, "The volume says that it is longer than the space it lies in.")
+		fs.known.Wrong(report.Malformed, "The volume says that it is longer than the space it lies in.")
 	}
 	flags := le.Uint16(head[bootFlags:])
 	if flags&1 != 0 {
-		fs.known.wrong(report.Malformed, "The volume says that its second allocation table counts, and has only one.")
+		fs.known.Wrong(report.Malformed, "The volume says that its second allocation table counts, and has only one.")
 	}
 	if flags&2 != 0 {
-		fs.known.note("volume-dirty", report.Inform, bootFlags, "The volume was not closed properly.")
+		fs.known.Note("volume-dirty", report.Inform, bootFlags, "The volume was not closed properly.")
 	}
 	if flags&4 != 0 {
-		fs.known.note("volume-errors", report.Inform, bootFlags, "A system met a media failure on this volume.")
+		fs.known.Note("volume-errors", report.Inform, bootFlags, "A system met a media failure on this volume.")
 	}
 	return nil
 }
@@ -88,11 +88,11 @@ func (fs *FS) compareBackup(region, backup []byte) {
 	const word = "boot-copies-differ"
 	start := int64(len(region))
 	if err := fs.readFull(backup, start); err != nil {
-		fs.known.wrong(report.Unreadable, "The backup of the boot region could not be read.")
+		fs.known.Wrong(report.Unreadable, "The backup of the boot region could not be read.")
 		return
 	}
 	if !sealed(backup, g.sector) {
-		fs.known.note(word, report.Warn, start, "The backup of the boot region is damaged.")
+		fs.known.Note(word, report.Warn, start, "The backup of the boot region is damaged.")
 		return
 	}
 	for _, r := range [][]byte{region, backup} {
@@ -102,9 +102,9 @@ func (fs *FS) compareBackup(region, backup []byte) {
 	if bytes.Equal(region, backup) {
 		return
 	}
-	fs.known.note(word, report.Warn, start, "The boot region and its backup are not the same.")
+	fs.known.Note(word, report.Warn, start, "The boot region and its backup are not the same.")
 	if other, err := parseBoot(backup[:512]); err != nil || other != *g {
-		fs.known.wrong(report.Malformed, "The boot region and its backup describe two different volumes.")
+		fs.known.Wrong(report.Malformed, "The boot region and its backup describe two different volumes.")
 	}
 }
 
@@ -179,7 +179,7 @@ func sealed(region []byte, sector int64) bool {
 // readFull reads metadata. A short read is an error of the medium: the volume promised more.
 func (fs *FS) readFull(p []byte, at int64) error {
 	if n, _ := fs.meta.ReadAt(p, at); n < len(p) {
-		return &fault{report.Unreadable, "the medium returned an error."}
+		return &volume.Fault{Outcome: report.Unreadable, Text: "the medium returned an error."}
 	}
 	return nil
 }

@@ -54,20 +54,20 @@ func (w *walker) chain(first uint32, want int64, contiguous bool) (extents []vol
 		return nil, false, nil
 	}
 	if !g.valid(first) {
-		return nil, false, malformed("it begins at a cluster that the volume does not have.")
+		return nil, false, volume.Malformed("it begins at a cluster that the volume does not have.")
 	}
 	if want > int64(g.clusters) {
-		return nil, false, malformed("it is larger than the volume.")
+		return nil, false, volume.Malformed("it is larger than the volume.")
 	}
 	limit := int64(maxDirBytes) / g.cluster // only directories come without a length
 	crowded := false
 	c := first
 	for n := int64(1); ; n++ {
 		if !w.owned.add(c) {
-			return extents, false, malformed("it runs in a circle, or into clusters that belong to another entry.")
+			return extents, false, volume.Malformed("it runs in a circle, or into clusters that belong to another entry.")
 		}
 		if g.at(c)+g.cluster > w.fs.src.Size() {
-			return extents, false, malformed("it reaches behind the end of the medium.")
+			return extents, false, volume.Malformed("it reaches behind the end of the medium.")
 		}
 		if k := len(extents) - 1; k >= 0 && extents[k].Start+extents[k].Bytes == g.at(c) {
 			extents[k].Bytes += g.cluster
@@ -84,7 +84,7 @@ func (w *walker) chain(first uint32, want int64, contiguous bool) (extents []vol
 				break
 			}
 			if c++; !g.valid(c) {
-				return extents, false, malformed("it reaches behind the last cluster.")
+				return extents, false, volume.Malformed("it reaches behind the last cluster.")
 			}
 			continue
 		}
@@ -98,11 +98,11 @@ func (w *walker) chain(first uint32, want int64, contiguous bool) (extents []vol
 		case next == markEnd && want < 0:
 			return w.uncrowded(extents, false, crowded)
 		case next == markEnd:
-			return extents, false, malformed("its chain of clusters ends too early.")
+			return extents, false, volume.Malformed("its chain of clusters ends too early.")
 		case !g.valid(next):
-			return extents, false, malformed("its chain of clusters leads to a cluster that is free, bad or outside the volume.")
+			return extents, false, volume.Malformed("its chain of clusters leads to a cluster that is free, bad or outside the volume.")
 		case want < 0 && n >= max(limit, 1):
-			return extents, false, &fault{report.TooLarge, "it is larger than a directory may be."}
+			return extents, false, &volume.Fault{Outcome: report.TooLarge, Text: "it is larger than a directory may be."}
 		}
 		c = next
 	}
@@ -111,7 +111,7 @@ func (w *walker) chain(first uint32, want int64, contiguous bool) (extents []vol
 
 func (w *walker) uncrowded(extents []volume.Extent, longer, crowded bool) ([]volume.Extent, bool, error) {
 	if crowded {
-		return extents, longer, &fault{report.TooLarge, "it lies in more pieces than this program follows."}
+		return extents, longer, &volume.Fault{Outcome: report.TooLarge, Text: "it lies in more pieces than this program follows."}
 	}
 	return extents, longer, nil
 }
@@ -123,7 +123,8 @@ func (w *walker) next(c uint32) (uint32, error) {
 	if w.pieceAt != base {
 		w.pieceAt = -1
 		if err := w.fs.readFull(w.piece[:], base); err != nil {
-			return 0, &fault{report.Unreadable, "the medium returned an error where its chain of clusters is stored."}
+			return 0, &volume.Fault{Outcome: report.Unreadable,
+				Text: "the medium returned an error where its chain of clusters is stored."}
 		}
 		w.pieceAt = base
 	}

@@ -87,14 +87,14 @@ func (s *sets) add(at int64, e []byte) error {
 	}
 	if s.ended {
 		// The specification says that nothing follows an end mark, and drivers differ in whether they look.
-		s.w.note("after-end-mark", report.Warn, at,
+		s.w.Note("after-end-mark", report.Warn, at,
 			"A directory has entries behind its end, which some systems show and others do not.")
 	}
 	if secondary {
 		if s.skip > 0 {
 			s.skip--
 		} else {
-			s.w.wrong(report.Malformed, "A directory holds parts of an entry whose beginning is gone.")
+			s.w.Wrong(report.Malformed, "A directory holds parts of an entry whose beginning is gone.")
 		}
 		return nil
 	}
@@ -114,7 +114,7 @@ func (s *sets) unused(at int64, e []byte) {
 	default:
 		if !volume.Zero(e) {
 			s.odd = true
-			s.w.note("directory-junk", report.Warn, at, "A directory holds bytes that never were an entry; they were scanned.")
+			s.w.Note("directory-junk", report.Warn, at, "A directory holds bytes that never were an entry; they were scanned.")
 		}
 	}
 }
@@ -129,16 +129,16 @@ func (s *sets) begin(at int64, e []byte) error {
 		}
 	case kind == typeBitmap, kind == typeUpcase, kind == typeLabel:
 		if s.dir.path != "" {
-			s.w.wrong(report.Malformed, "A directory holds an entry that only the root directory may have.")
+			s.w.Wrong(report.Malformed, "A directory holds an entry that only the root directory may have.")
 		}
 	case kind == typeGUID && s.dir.path == "":
 	case kind&bitBenign != 0:
 		s.skip = int(e[1])
-		s.w.note("unknown-entry", report.Inform, at,
+		s.w.Note("unknown-entry", report.Inform, at,
 			"A directory holds an entry of a kind that is not known and may be passed over.")
 	default:
 		s.skip = int(e[1])
-		s.w.wrong(report.Malformed, "A directory holds an entry of a kind that must be understood and is not known.")
+		s.w.Wrong(report.Malformed, "A directory holds an entry of a kind that must be understood and is not known.")
 	}
 	return nil
 }

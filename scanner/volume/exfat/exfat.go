@@ -44,12 +44,12 @@ type FS struct {
 	src    volume.Source
 	meta   *volume.Cache // the allocation table is read in small pieces
 	geo    geometry
-	upcase []uint16   // nil if the volume has none that can be read
-	bitmap allocation // where the bitmap lies
-	table  allocation // where the up-case table lies
-	used   int64      // bytes in allocated clusters
-	label  string     // of the volume
-	known  learned    // what Open learned
+	upcase []uint16       // nil if the volume has none that can be read
+	bitmap allocation     // where the bitmap lies
+	table  allocation     // where the up-case table lies
+	used   int64          // bytes in allocated clusters
+	label  string         // of the volume
+	known  volume.Learned // what Open learned
 }
 
 // allocation is a chain of clusters as a record states it.
@@ -72,7 +72,7 @@ func Open(src volume.Source) (volume.FileSystem, error) {
 	// A walker of its own: what Open visits says nothing of what Walk will.
 	w := newWalker(fs)
 	fs.describe(w)
-	fs.known.merge(&w.learned)
+	fs.known.Merge(&w.Learned)
 	return fs, nil
 }
 
@@ -90,20 +90,20 @@ func (fs *FS) describe(w *walker) {
 		switch e[0] {
 		case typeBitmap:
 			if e[1]&1 != 0 || fs.bitmap.present {
-				w.wrong(report.Malformed, "The volume has more than one allocation bitmap.")
+				w.Wrong(report.Malformed, "The volume has more than one allocation bitmap.")
 				return nil
 			}
 			fs.bitmap = allocation{le.Uint32(e[20:]), clampSize(le.Uint64(e[24:])), true}
 		case typeUpcase:
 			if fs.table.present {
-				w.wrong(report.Malformed, "The volume has more than one up-case table.")
+				w.Wrong(report.Malformed, "The volume has more than one up-case table.")
 				return nil
 			}
 			fs.table = allocation{le.Uint32(e[20:]), clampSize(le.Uint64(e[24:])), true}
 			fs.readUpcase(w, le.Uint32(e[4:]))
 		case typeLabel:
 			if labels++; labels > 1 || e[1] > 11 {
-				w.note("label-odd", report.Warn, at, "The volume's label is stored in a way that no formatter uses.")
+				w.Note("label-odd", report.Warn, at, "The volume's label is stored in a way that no formatter uses.")
 			}
 			if labels == 1 {
 				fs.label = labelOf(e)
@@ -112,13 +112,13 @@ func (fs *FS) describe(w *walker) {
 		return nil
 	})
 	if unread || err != nil {
-		w.wrong(report.Unreadable, "The root directory could not be read in full.")
+		w.Wrong(report.Unreadable, "The root directory could not be read in full.")
 	}
 	if !fs.table.present {
-		w.wrong(report.Malformed, "The volume has no up-case table.")
+		w.Wrong(report.Malformed, "The volume has no up-case table.")
 	}
 	if !fs.bitmap.present {
-		w.wrong(report.Malformed, "The volume has no allocation bitmap.")
+		w.Wrong(report.Malformed, "The volume has no allocation bitmap.")
 		return
 	}
 	fs.used = fs.countUsed(w)
@@ -160,80 +160,16 @@ func (fs *FS) countUsed(w *walker) int64 {
 // clampSize keeps a size from the volume away from the sign. What is clamped is larger than any volume.
 func clampSize(n uint64) int64 { return int64(min(n, 1<<62)) }
 
-// learned is what is known of the volume as a whole.
-type learned struct {
-	outcome  report.Outcome // zero until something is wrong
-	reason   string
-	findings []report.Finding
-}
-
-// wrong says that something bars the volume. The first to say so gives the reason.
-func (l *learned) wrong(outcome report.Outcome, reason string) {
-	if l.outcome == report.Unscanned {
-		l.outcome, l.reason = outcome, reason
-	}
-}
-
-// blame is wrong for an error of this package.
-func (l *learned) blame(what string, err error) {
-	l.wrong(outcomeOf(err), what+sentence(err))
-}
-
-// note adds a finding, once for each rule: the first place is enough to look.
-func (l *learned) note(rule string, severity report.Severity, at int64, text string) {
-	for i := range l.findings {
-		if l.findings[i].Rule == rule {
-			return
-		}
-	}
-	l.findings = append(l.findings,
-		report.Finding{Check: report.CheckVolume, Rule: rule, Severity: severity, Offset: at, Text: text})
-}
-
-func (l *learned) merge(other *learned) {
-	if other.outcome != report.Unscanned {
-		l.wrong(other.outcome, other.reason)
-	}
-	for _, f := range other.findings {
-		l.note(f.Rule, f.Severity, f.Offset, f.Text)
-	}
-}
-
-// fault is an error that says why an allocation cannot be used: an outcome and the end of a sentence.
-type fault struct {
-	outcome report.Outcome
-	text    string
-}
-
-func (f *fault) Error() string { return f.text }
-
-// Unwrap lets callers ask for the sentinels of package volume.
-func (f *fault) Unwrap() error {
-	switch f.outcome {
-	case report.Unreadable:
-		return volume.ErrUnreadable
-	case report.Malformed:
-		return volume.ErrMalformed
-	}
-	return nil
-}
-
-func malformed(text string) error { return &fault{report.Malformed, text} }
-
-// outcomeOf is what an error of this package means; one of another kind can only come from the medium.
-func outcomeOf(err error) report.Outcome {
-	var f *fault
-	if errors.As(err, &f) {
-		return f.outcome
-	}
-	return report.Unreadable
+// blame says that an error of this package bars the volume.
+func (w *walker) blame(what string, err error) {
+	w.Wrong(volume.OutcomeOf(err), what+sentence(err))
 }
 
 // sentence is the end of a sentence that says what of the volume it is about.
 func sentence(err error) string {
-	var f *fault
+	var f *volume.Fault
 	if errors.As(err, &f) {
-		return f.text
+		return f.Text
 	}
 	return "the medium returned an error."
 }

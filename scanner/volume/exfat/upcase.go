@@ -17,7 +17,7 @@ func (fs *FS) readUpcase(w *walker, checksum uint32) {
 	const what = "The up-case table: "
 	size := fs.table.bytes
 	if size == 0 || size > maxUpcase || size%2 != 0 {
-		w.wrong(report.Malformed, "The up-case table has an impossible size.")
+		w.Wrong(report.Malformed, "The up-case table has an impossible size.")
 		return
 	}
 	extents, _, err := w.chain(fs.table.first, fs.geo.clustersFor(size), false)
@@ -39,12 +39,12 @@ func (fs *FS) readUpcase(w *walker, checksum uint32) {
 		sum = bits.RotateLeft32(sum, -1) + uint32(b)
 	}
 	if sum != checksum {
-		w.wrong(report.Malformed, "The checksum of the up-case table is wrong.")
+		w.Wrong(report.Malformed, "The checksum of the up-case table is wrong.")
 		return
 	}
 	table, ok := expandUpcase(raw)
 	if !ok {
-		w.wrong(report.Malformed, "The up-case table says more than there are letters.")
+		w.Wrong(report.Malformed, "The up-case table says more than there are letters.")
 		return
 	}
 	fs.upcase = table
@@ -53,7 +53,7 @@ func (fs *FS) readUpcase(w *walker, checksum uint32) {
 		full = le.AppendUint16(full, u)
 	}
 	if digest := sha256.Sum256(full); hex.EncodeToString(digest[:]) != standardUpcase {
-		w.note("upcase-table", report.Warn, extents[0].Start,
+		w.Note("upcase-table", report.Warn, extents[0].Start,
 			"The volume has a table of its own for which letters are capitals of which.")
 	}
 }

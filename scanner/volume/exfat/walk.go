@@ -30,7 +30,7 @@ func (d *directory) weight() int { return pendingBytes + len(d.path) + len(d.fin
 
 // walker is the state of one walk.
 type walker struct {
-	learned
+	volume.Learned
 	fs      *FS
 	ctx     context.Context
 	emit    func(volume.Entry) error
@@ -44,8 +44,8 @@ type walker struct {
 	entries int
 	broken  int
 	deleted int // entries of files that somebody deleted
-	slack   *area
-	odd     *area // clusters of directories that hold more than entries
+	slack   *volume.Area
+	odd     *volume.Area // clusters of directories that hold more than entries
 }
 
 func newWalker(fs *FS) *walker {
@@ -62,20 +62,16 @@ func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.En
 	}
 	w := newWalker(fs)
 	w.ctx, w.emit, w.deep = ctx, emit, opts.Deep
-	w.merge(&fs.known)
+	w.Merge(&fs.known)
 	w.slack, w.odd = w.area("slack behind files"), w.area("directory clusters")
 	err := w.walk()
 	if err != nil && err != errHalt {
 		return volume.Summary{}, err
 	}
 	if w.deleted > 0 {
-		w.note("deleted-entries", report.Inform, -1, fmt.Sprintf("Directories still hold entries of deleted files: %d.", w.deleted))
+		w.Note("deleted-entries", report.Inform, -1, fmt.Sprintf("Directories still hold entries of deleted files: %d.", w.deleted))
 	}
-	summary := volume.Summary{Outcome: w.outcome, Reason: w.reason, Findings: w.findings, Label: fs.label}
-	if summary.Outcome == report.Unscanned {
-		summary.Outcome = report.Clean
-	}
-	return summary, nil
+	return w.Summary(fs.label), nil
 }
 
 func (w *walker) walk() error {
@@ -93,10 +89,10 @@ func (w *walker) walk() error {
 			return err
 		}
 	}
-	if err := w.slack.flush(); err != nil {
+	if err := w.slack.Flush(); err != nil {
 		return err
 	}
-	if err := w.odd.flush(); err != nil {
+	if err := w.odd.Flush(); err != nil {
 		return err
 	}
 	return w.account()
@@ -155,7 +151,7 @@ func (w *walker) directory(d *directory) error {
 		return context.Cause(w.ctx)
 	}
 	if err != nil {
-		d.worse(outcomeOf(err))
+		d.worse(volume.OutcomeOf(err))
 		if root {
 			w.blame("The root directory: ", err)
 		} else {
@@ -176,14 +172,14 @@ func (w *walker) directory(d *directory) error {
 	}
 	if s.odd && !w.deep {
 		for _, x := range extents {
-			if err := w.odd.add(x.Start, x.Bytes); err != nil {
+			if err := w.odd.Add(x.Start, x.Bytes); err != nil {
 				return err
 			}
 		}
 	}
 	if unread {
 		d.worse(report.Unreadable)
-		w.wrong(report.Unreadable, "A directory could not be read in full.")
+		w.Wrong(report.Unreadable, "A directory could not be read in full.")
 	}
 	if err == errHalt {
 		d.worse(report.Malformed)
@@ -222,7 +218,7 @@ func (w *walker) dirExtents(d *directory) ([]volume.Extent, error) {
 	case !c.present || c.bytes == 0:
 		return nil, nil
 	case c.bytes > maxDirBytes:
-		return nil, &fault{report.TooLarge, "it is larger than a directory may be."}
+		return nil, &volume.Fault{Outcome: report.TooLarge, Text: "it is larger than a directory may be."}
 	case d.contiguous:
 		extents, _, err := w.chain(c.first, g.clustersFor(c.bytes), true)
 		return extents, err
@@ -233,7 +229,7 @@ func (w *walker) dirExtents(d *directory) ([]volume.Extent, error) {
 		got += x.Bytes
 	}
 	if err == nil && got != g.clustersFor(c.bytes)*g.cluster {
-		err = malformed("its chain of clusters and its length do not agree.")
+		err = volume.Malformed("its chain of clusters and its length do not agree.")
 	}
 	return extents, err
 }
@@ -244,7 +240,7 @@ func (w *walker) item(d *directory, r *record) error {
 		return context.Cause(w.ctx)
 	}
 	if w.entries++; w.entries > maxEntries {
-		w.wrong(report.TooLarge, "The volume has more entries than this program follows.")
+		w.Wrong(report.TooLarge, "The volume has more entries than this program follows.")
 		return errHalt
 	}
 	d.children++
@@ -260,7 +256,7 @@ func (w *walker) item(d *directory, r *record) error {
 	r.findings = append(volume.NameFindings(name), r.findings...)
 	switch {
 	case d.children > maxSiblings:
-		w.note("many-names", report.Warn, r.at, "A directory has so many names that not all were compared with each other.")
+		w.Note("many-names", report.Warn, r.at, "A directory has so many names that not all were compared with each other.")
 	case d.names.Add(name):
 		r.findings = append(r.findings, volume.SameName)
 	}
@@ -280,7 +276,7 @@ func (w *walker) judge(parent *directory, r *record, e volume.Entry) error {
 		if e.Outcome == report.Unscanned {
 			e.Outcome = report.Malformed
 		}
-		w.wrong(report.Malformed, "An entry of the volume is damaged.")
+		w.Wrong(report.Malformed, "An entry of the volume is damaged.")
 		w.broken++
 		r.note("entry-damaged", report.Warn, "The entry is damaged: "+strings.Join(slices.Compact(r.faults), "; ")+".")
 	}
@@ -314,8 +310,8 @@ func (w *walker) locate(r *record, e *volume.Entry) error {
 		r.note("chain-longer", report.Warn, "The file has more clusters than its length says.")
 	}
 	if err != nil {
-		e.Outcome = outcomeOf(err)
-		w.wrong(e.Outcome, "The content of a file cannot be found in full.")
+		e.Outcome = volume.OutcomeOf(err)
+		w.Wrong(e.Outcome, "The content of a file cannot be found in full.")
 		r.note("content-damaged", report.Warn, "Where the content lies cannot be followed: "+sentence(err))
 		return nil
 	}
@@ -330,7 +326,7 @@ func (w *walker) addSlack(extents []volume.Extent, stored int64) error {
 	skip := stored
 	for _, x := range extents {
 		if skip < x.Bytes {
-			if err := w.slack.add(x.Start+skip, x.Bytes-skip); err != nil {
+			if err := w.slack.Add(x.Start+skip, x.Bytes-skip); err != nil {
 				return err
 			}
 		}
@@ -346,14 +342,14 @@ func (w *walker) queue(parent *directory, r *record, e volume.Entry) error {
 		e.Findings = r.findings
 	}
 	if parent.depth >= maxDepth || len(e.Path) >= report.MaxPathBytes-4 {
-		w.wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
+		w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
 		e.Outcome = report.Malformed
 		return w.emit(e)
 	}
 	d := directory{path: e.Path, depth: parent.depth + 1, content: r.content, contiguous: r.contiguous, hidden: r.hidden,
 		outcome: e.Outcome, findings: e.Findings}
 	if w.waiting += d.weight(); w.waiting > maxPending {
-		w.wrong(report.TooLarge, "The volume has more directories than this program follows.")
+		w.Wrong(report.TooLarge, "The volume has more directories than this program follows.")
 		return errHalt
 	}
 	w.pending = append(w.pending, d)

@@ -74,11 +74,11 @@ func (w *walker) compareBoot() {
 	const from, to = 11, 52 // the geometry; code, label and marks behind it may differ
 	var one, two [512]byte
 	if _, err := w.v.src.ReadAt(one[:], 0); err != nil {
-		w.fail(report.Unreadable, "The boot sector could not be read a second time.")
+		w.known.Wrong(report.Unreadable, "The boot sector could not be read a second time.")
 		return
 	}
 	if _, err := w.v.src.ReadAt(two[:], w.v.bpb.Backup); err != nil {
-		w.fail(report.Unreadable, "The copy of the boot sector could not be read.")
+		w.known.Wrong(report.Unreadable, "The copy of the boot sector could not be read.")
 		return
 	}
 	if [to - from]byte(one[from:to]) != [to - from]byte(two[from:to]) {
@@ -95,7 +95,7 @@ func (w *walker) spareRange(ctx context.Context, what string, severity report.Se
 		}
 		piece := buf[:min(int64(len(buf)), n-at)]
 		if _, err := w.v.raw.ReadAt(piece, start+at); err != nil {
-			w.fail(report.Unreadable, "A part of the volume beside its files could not be read.")
+			w.known.Wrong(report.Unreadable, "A part of the volume beside its files could not be read.")
 			return nil
 		}
 		if !volume.Zero(piece) {
@@ -128,7 +128,7 @@ func (w *walker) account(ctx context.Context) error {
 		}
 		l, err := w.table.link(c)
 		if err != nil {
-			w.fail(report.Unreadable, "The allocation table could not be read in full.")
+			w.known.Wrong(report.Unreadable, "The allocation table could not be read in full.")
 			c = w.table.skip(c)
 			continue
 		}
@@ -204,7 +204,7 @@ func (w *walker) lostChains(ctx context.Context, led *clusters) error {
 			return err
 		}
 		if chain.outcome == report.TooLarge {
-			w.fail(chain.outcome, chain.reason)
+			w.known.Wrong(chain.outcome, chain.reason)
 		}
 		emitted++
 		if err := w.area(fmt.Sprintf("lost chain from cluster %d", c), chain.extents, nil); err != nil {

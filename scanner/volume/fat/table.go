@@ -193,7 +193,7 @@ func (w *walker) compareTable(ctx context.Context, inUse, copy int, one, two []b
 		_, err1 := v.src.ReadAt(one[:n], v.tableStart(inUse)+at)
 		_, err2 := v.raw.ReadAt(two[:n], v.tableStart(copy)+at)
 		if err1 != nil || err2 != nil {
-			w.fail(report.Unreadable, "A copy of the allocation table could not be read.")
+			w.known.Wrong(report.Unreadable, "A copy of the allocation table could not be read.")
 			return nil
 		}
 		if bytes.Equal(one[:n], two[:n]) {
@@ -208,7 +208,7 @@ func (w *walker) compareTable(ctx context.Context, inUse, copy int, one, two []b
 			maskReserved(two[:n])
 		}
 		if !bytes.Equal(one[:n], two[:n]) {
-			w.fail(report.Malformed, "The copies of the allocation table differ.")
+			w.known.Wrong(report.Malformed, "The copies of the allocation table differ.")
 			return nil
 		}
 		w.note("fat-marks-differ", report.Inform, "The copies of the allocation table differ in bits that do not count")
@@ -227,7 +227,7 @@ func maskReserved(b []byte) {
 func (w *walker) checkMarks() {
 	second, err := w.table.raw(1)
 	if err != nil {
-		w.fail(report.Unreadable, "The allocation table could not be read in full.")
+		w.known.Wrong(report.Unreadable, "The allocation table could not be read in full.")
 		return
 	}
 	var clean, sound uint32

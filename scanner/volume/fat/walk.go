@@ -22,9 +22,8 @@ type walker struct {
 	slack   areas
 	buf     []byte // one directory
 	notes   []note
-	outcome report.Outcome // Clean until something says otherwise
-	reason  string
-	label   string // of the volume
+	known   volume.Learned // why the volume was not read in full; the notes are added in the end
+	label   string         // of the volume
 }
 
 // directory is one that is known and waits to be read.
@@ -59,28 +58,20 @@ func (w *walker) note(rule string, severity report.Severity, text string) {
 	w.notes = append(w.notes, note{rule, text, severity, 1})
 }
 
-// fail records why the volume was not read in full. The first reason stays.
-func (w *walker) fail(outcome report.Outcome, reason string) {
-	if w.outcome == report.Clean {
-		w.outcome, w.reason = outcome, reason
-	}
-}
-
 func (w *walker) summary() volume.Summary {
-	s := volume.Summary{Outcome: w.outcome, Reason: w.reason, Label: w.label}
 	for _, n := range w.notes {
 		text := n.text + "."
 		if n.times > 1 {
 			text = fmt.Sprintf("%s (%d times).", n.text, n.times)
 		}
-		s.Findings = append(s.Findings, report.Finding{Check: report.CheckVolume, Rule: n.rule, Severity: n.severity, Offset: -1, Text: text})
+		w.known.Note(n.rule, n.severity, -1, text)
 	}
-	return s
+	return w.known.Summary(w.label)
 }
 
 // Walk lists the volume. See volume.FileSystem.
 func (v *Volume) Walk(ctx context.Context, opts volume.Options, emit func(volume.Entry) error) (volume.Summary, error) {
-	w := &walker{v: v, opts: opts, emit: emit, table: newTable(v), seen: newClusters(v, allPages), outcome: report.Clean}
+	w := &walker{v: v, opts: opts, emit: emit, table: newTable(v), seen: newClusters(v, allPages)}
 	for _, step := range []func(context.Context) error{w.reserved, w.compareTables, w.tree, w.account, w.leftOver} {
 		if err := step(ctx); err != nil {
 			return volume.Summary{}, err
@@ -104,7 +95,7 @@ func (w *walker) tree(ctx context.Context) error {
 			return err
 		}
 		if w.entries > maxEntries {
-			w.fail(report.TooLarge, "The volume has more entries than this kiosk reads.")
+			w.known.Wrong(report.TooLarge, "The volume has more entries than this kiosk reads.")
 			w.pending = nil
 		}
 	}
@@ -134,7 +125,7 @@ func (w *walker) directory(ctx context.Context, d *directory) error {
 	}
 	d.entry.Outcome = problem.outcome
 	if problem.outcome != report.Clean {
-		w.fail(problem.outcome, problem.reason)
+		w.known.Wrong(problem.outcome, problem.reason)
 	} else if len(d.entry.Findings) > 0 {
 		d.entry.Outcome = report.Flagged
 	}
@@ -325,7 +316,7 @@ func (w *walker) subdirectory(d *directory, r *record, name string, e volume.Ent
 	}
 	if bad.outcome != report.Clean {
 		// Its clusters stay without an owner, so what is in them is still scanned, as a lost chain.
-		w.fail(bad.outcome, bad.reason)
+		w.known.Wrong(bad.outcome, bad.reason)
 		e.Outcome = bad.outcome
 		return w.emit(e)
 	}
@@ -363,7 +354,7 @@ func (w *walker) file(ctx context.Context, r *record, e volume.Entry, bad verdic
 			Text: "More of the volume is set aside for the file than its size says."})
 	}
 	if bad.outcome != report.Clean {
-		w.fail(bad.outcome, bad.reason)
+		w.known.Wrong(bad.outcome, bad.reason)
 		e.Outcome = bad.outcome
 	} else if rest := need*size - r.size; w.opts.Deep && rest > 0 {
 		end := e.Extents[len(e.Extents)-1]

@@ -9,49 +9,9 @@ import (
 	"pratique/scanner/volume"
 )
 
-// areaExtents is how many pieces one area has at most, so that none takes much memory.
-const areaExtents = 4096
-
-// area gathers pieces of the volume that belong to no file and hands them out as items.
-type area struct {
-	w    *walker
-	what string
-	next volume.Entry
-	part int
-}
-
-func (w *walker) area(what string) *area { return &area{w: w, what: what} }
-
-// add puts a range into the area. An empty or negative one is none; what lies behind the medium's end cannot be read.
-func (a *area) add(start, length int64) error {
-	if length = min(length, a.w.fs.src.Size()-start); length <= 0 {
-		return nil
-	}
-	x := a.next.Extents
-	if k := len(x) - 1; k >= 0 && x[k].Start+x[k].Bytes == start {
-		x[k].Bytes += length
-	} else {
-		a.next.Extents = append(x, volume.Extent{Start: start, Bytes: length})
-	}
-	if a.next.Size += length; len(a.next.Extents) < areaExtents {
-		return nil
-	}
-	return a.flush()
-}
-
-// flush hands out what was gathered.
-func (a *area) flush() error {
-	if len(a.next.Extents) == 0 {
-		return nil
-	}
-	a.part++
-	e := a.next
-	a.next = volume.Entry{}
-	e.Path, e.Kind, e.Valid = a.what, report.Area, e.Size
-	if a.part > 1 {
-		e.Path = fmt.Sprintf("%s, part %d", a.what, a.part)
-	}
-	return a.w.emit(e)
+// area is for what belongs to no file.
+func (w *walker) area(what string) *volume.Area {
+	return volume.NewArea(what, w.fs.src.Size(), w.emit)
 }
 
 // stored hands out the clusters of a stream as they lie on the medium.
@@ -59,12 +19,12 @@ func (w *walker) stored(what string, s *stream) error {
 	a := w.area(what)
 	for _, x := range s.extents {
 		if x.Start >= 0 {
-			if err := a.add(x.Start, x.Bytes); err != nil {
+			if err := a.Add(x.Start, x.Bytes); err != nil {
 				return err
 			}
 		}
 	}
-	return a.flush()
+	return a.Flush()
 }
 
 // beside hands out what a file has besides its content: attributes that a program can put something into. What systems
@@ -93,7 +53,7 @@ func (e *emitter) attribute(what string, s *stream) error {
 			return w.addSlack(s)
 		}
 		if s.size > 0 {
-			w.note("directory-content", report.Warn, -1, "A directory has content like a file, which no system shows. It was read.")
+			w.Note("directory-content", report.Warn, -1, "A directory has content like a file, which no system shows. It was read.")
 		}
 	case typeIndexBlock, typeBitmap:
 		if s.name == indexName && e.f.dir && !w.deep {
@@ -166,8 +126,8 @@ func (w *walker) badClusters(s *stream) error {
 		if x.Start < 0 {
 			continue
 		}
-		w.note("bad-clusters", report.Warn, x.Start, "Clusters are marked as bad, where data can be hidden; they were read.")
-		if err := w.bad.add(x.Start, x.Bytes); err != nil {
+		w.Note("bad-clusters", report.Warn, x.Start, "Clusters are marked as bad, where data can be hidden; they were read.")
+		if err := w.bad.Add(x.Start, x.Bytes); err != nil {
 			return err
 		}
 	}
@@ -186,7 +146,7 @@ func (w *walker) addSlack(s *stream) error {
 	}
 	for _, x := range s.extents {
 		if skip < x.Bytes && x.Start >= 0 {
-			if err := w.slack.add(x.Start+skip, x.Bytes-skip); err != nil {
+			if err := w.slack.Add(x.Start+skip, x.Bytes-skip); err != nil {
 				return err
 			}
 		}
@@ -198,19 +158,19 @@ func (w *walker) addSlack(s *stream) error {
 // account holds everything against everything: records that continue nothing, names that lead to nothing, and the bitmap.
 func (w *walker) account() error {
 	if w.folders.find(recordRoot) == nil {
-		w.wrong(report.Malformed, "The volume has no root directory.")
+		w.Wrong(report.Malformed, "The volume has no root directory.")
 	}
 	for i, word := range w.extensions {
 		if word&^w.claimed[i] != 0 {
-			w.wrong(report.Malformed, "A record of the file table continues a file that does not know of it.")
+			w.Wrong(report.Malformed, "A record of the file table continues a file that does not know of it.")
 			break
 		}
 	}
 	if w.names.unconfirmed() {
-		w.note("names-differ", report.Warn, -1, "A directory names a file by a name that the file itself does not have.")
+		w.Note("names-differ", report.Warn, -1, "A directory names a file by a name that the file itself does not have.")
 	}
-	for _, a := range []*area{w.slack, w.odd, w.bad} {
-		if err := a.flush(); err != nil {
+	for _, a := range []*volume.Area{w.slack, w.odd, w.bad} {
+		if err := a.Flush(); err != nil {
 			return err
 		}
 	}
@@ -240,17 +200,17 @@ func (w *walker) behind() error {
 		}
 		piece := buf[:end-at]
 		if n, _ := w.fs.src.ReadAt(piece, at); n < len(piece) {
-			w.wrong(report.Unreadable, "A part of the volume beside its files could not be read.")
+			w.Wrong(report.Unreadable, "A part of the volume beside its files could not be read.")
 		} else if !volume.Zero(piece) {
 			// Quick formatting leaves there what was on the stick before, so it is no warning.
-			w.note("spare-bytes", report.Inform, at, "Bytes of the volume that no file can have are not empty.")
-			if err := rest.add(at, end-at); err != nil {
+			w.Note("spare-bytes", report.Inform, at, "Bytes of the volume that no file can have are not empty.")
+			if err := rest.Add(at, end-at); err != nil {
 				return err
 			}
 		}
 		at = end
 	}
-	return rest.flush()
+	return rest.Flush()
 }
 
 // compareBitmap holds the bitmap against the clusters that were found to have an owner.
@@ -260,7 +220,7 @@ func (w *walker) compareBitmap() error {
 		return nil // said already
 	}
 	if s.size < (g.clusters+7)/8 {
-		w.wrong(report.Malformed, "The volume's bitmap is too short for it.")
+		w.Wrong(report.Malformed, "The volume's bitmap is too short for it.")
 		return nil
 	}
 	lost, free := w.area("lost clusters"), w.area("free clusters")
@@ -271,7 +231,7 @@ func (w *walker) compareBitmap() error {
 		}
 		part := buf[:min(chunk, s.size-c/8)]
 		if readExtents(w.fs.src, s.extents, s.ends, part, c/8) != nil {
-			w.wrong(report.Unreadable, "The volume's bitmap could not be read in full.")
+			w.Wrong(report.Unreadable, "The volume's bitmap could not be read in full.")
 			return nil
 		}
 		for len(part) > 0 && c < g.clusters {
@@ -283,24 +243,24 @@ func (w *walker) compareBitmap() error {
 			part, c = part[n:], c+64
 		}
 	}
-	if len(lost.next.Extents) > 0 || lost.part > 0 {
-		w.note("lost-clusters", report.Inform, -1, "Some clusters are marked as used and belong to no file.")
+	if !lost.Empty() {
+		w.Note("lost-clusters", report.Inform, -1, "Some clusters are marked as used and belong to no file.")
 	}
-	if err := lost.flush(); err != nil {
+	if err := lost.Flush(); err != nil {
 		return err
 	}
-	return free.flush()
+	return free.Flush()
 }
 
 // compare takes 64 clusters. Bits behind the last one mean nothing.
-func (w *walker) compare(c int64, marks uint64, lost, free *area) error {
+func (w *walker) compare(c int64, marks uint64, lost, free *volume.Area) error {
 	g := &w.fs.geo
 	owned := w.owned.word(c)
 	if n := g.clusters - c; n < 64 {
 		marks &= 1<<n - 1
 	}
 	if owned&^marks != 0 {
-		w.wrong(report.Malformed, "A file lies in clusters that the volume says are free.")
+		w.Wrong(report.Malformed, "A file lies in clusters that the volume says are free.")
 	}
 	if marks == owned && !w.deep || marks&owned == ^uint64(0) {
 		return nil
@@ -309,9 +269,9 @@ func (w *walker) compare(c int64, marks uint64, lost, free *area) error {
 		var err error
 		switch m := uint64(1) << bit; {
 		case marks&m != 0 && owned&m == 0:
-			err = lost.add(g.at(c+bit), g.cluster)
+			err = lost.Add(g.at(c+bit), g.cluster)
 		case marks&m == 0 && owned&m == 0 && w.deep:
-			err = free.add(g.at(c+bit), g.cluster)
+			err = free.Add(g.at(c+bit), g.cluster)
 		}
 		if err != nil {
 			return err

@@ -41,7 +41,7 @@ func (fs *FS) boot() error {
 	}
 	fs.geo = g
 	if g.length > fs.src.Size() {
-		fs.known.wrong(report.Malformed, "The volume says that it is longer than the space it lies in.")
+		fs.known.Wrong(report.Malformed, "The volume says that it is longer than the space it lies in.")
 	}
 	return nil
 }
@@ -52,12 +52,12 @@ func (fs *FS) boot() error {
 func (w *walker) compareBackup() (same bool) {
 	g := &w.fs.geo
 	if g.length+g.sector > w.fs.src.Size() {
-		w.note("boot-copy-missing", report.Inform, g.length, "There is no room for the copy of the boot sector behind the volume.")
+		w.Note("boot-copy-missing", report.Inform, g.length, "There is no room for the copy of the boot sector behind the volume.")
 		return false
 	}
 	head, backup := make([]byte, 512), make([]byte, 512)
 	if w.fs.readAt(head, 0) != nil || w.fs.readAt(backup, g.length) != nil {
-		w.wrong(report.Unreadable, "The boot sector's copy could not be read.")
+		w.Wrong(report.Unreadable, "The boot sector's copy could not be read.")
 		return false
 	}
 	if bytes.Equal(head, backup) {
@@ -66,11 +66,11 @@ func (w *walker) compareBackup() (same bool) {
 	other, err := parseBoot(backup)
 	switch {
 	case err != nil:
-		w.note("boot-copies-differ", report.Warn, g.length, "The copy of the boot sector is damaged.")
+		w.Note("boot-copies-differ", report.Warn, g.length, "The copy of the boot sector is damaged.")
 	case other != *g:
-		w.wrong(report.Malformed, "The boot sector and its copy describe two different volumes.")
+		w.Wrong(report.Malformed, "The boot sector and its copy describe two different volumes.")
 	default:
-		w.note("boot-copies-differ", report.Warn, g.length, "The boot sector and its copy are not the same.")
+		w.Note("boot-copies-differ", report.Warn, g.length, "The boot sector and its copy are not the same.")
 	}
 	return false
 }

@@ -95,7 +95,7 @@ func (u *unpacked) stored(off int64) (int64, error) {
 	hole := false
 	for at := off; at < end; i++ {
 		if i >= len(u.extents) {
-			return 0, malformed("it ends within a compression unit.")
+			return 0, volume.Malformed("it ends within a compression unit.")
 		}
 		next := min(u.ends[i], end)
 		switch {

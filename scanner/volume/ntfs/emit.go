@@ -24,7 +24,7 @@ type emitter struct {
 func (e *emitter) root(links []link) error {
 	e.confirm(links)
 	if e.problem.rule != "" {
-		e.w.wrong(report.Malformed, "The root directory is a link or the like.")
+		e.w.Wrong(report.Malformed, "The root directory is a link or the like.")
 	}
 	if err := e.beside("root directory"); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (e *emitter) system(links []link) error {
 	}
 	own := len(links) == 1 && links[0].name == known && links[0].parent.number() == recordRoot
 	if !own && (known != "" || len(links) > 0) {
-		e.w.wrong(report.Malformed, "A record that is kept for the volume itself holds something else.")
+		e.w.Wrong(report.Malformed, "A record that is kept for the volume itself holds something else.")
 	}
 	if known == "" {
 		known = fmt.Sprintf("record %d", e.f.number)
@@ -116,12 +116,12 @@ func (e *emitter) links(links []link) error {
 func (e *emitter) visible(path string, sound bool, findings []report.Finding) error {
 	var outcome report.Outcome
 	if e.f.err != nil {
-		outcome = outcomeOf(e.f.err)
+		outcome = volume.OutcomeOf(e.f.err)
 	}
 	if short := shorten(path); !sound || short != path {
 		path = short
 		outcome = report.Malformed
-		e.w.wrong(report.Malformed, "A path is too long, or a name cannot be part of one.")
+		e.w.Wrong(report.Malformed, "A path is too long, or a name cannot be part of one.")
 	}
 	if e.problem.rule != "" {
 		findings = append(findings, finding(e.problem.rule, report.Warn, -1, e.problem.text))
@@ -165,7 +165,7 @@ func (e *emitter) streams(path string) error {
 		e.fill(&entry, s)
 		if !sound {
 			entry.Outcome = report.Malformed
-			e.w.wrong(report.Malformed, "A stream has a name that cannot be part of a path.")
+			e.w.Wrong(report.Malformed, "A stream has a name that cannot be part of a path.")
 		}
 		if err := e.w.hand(entry); err != nil {
 			return err
@@ -212,12 +212,12 @@ func (e *emitter) fill(entry *volume.Entry, s *stream) {
 	}
 	if s.err != nil {
 		entry.Extents = s.extents
-		fail(outcomeOf(s.err), "content-damaged", "Where the content lies cannot be followed: "+s.err.Error())
+		fail(volume.OutcomeOf(s.err), "content-damaged", "Where the content lies cannot be followed: "+s.err.Error())
 		return
 	}
 	if s.flags&flagEncrypted != 0 {
 		entry.Extents = s.extents
-		e.w.wrong(report.Encrypted, "A file is encrypted (EFS).")
+		e.w.Wrong(report.Encrypted, "A file is encrypted (EFS).")
 		fail(report.Encrypted, "encrypted", "The content is encrypted (EFS).")
 		return
 	}
@@ -232,7 +232,7 @@ func (e *emitter) fill(entry *volume.Entry, s *stream) {
 	case s.flags&maskCompressed == 0, s.size == 0:
 	case s.flags&maskCompressed != flagCompressed, s.unit == 0, s.unit > maxUnit:
 		entry.Opaque = true
-		e.w.wrong(report.Malformed, "A file is compressed in a way that is not known.")
+		e.w.Wrong(report.Malformed, "A file is compressed in a way that is not known.")
 		fail(report.Malformed, "compression-unknown", "The content is compressed in a way that is not known.")
 	default:
 		entry.Decode = s.decoder()
@@ -242,14 +242,14 @@ func (e *emitter) fill(entry *volume.Entry, s *stream) {
 // hand hands out one entry, within the limits on how many there are and how much they hold.
 func (w *walker) hand(entry volume.Entry) error {
 	if w.entries++; w.entries > maxEntries {
-		w.wrong(report.TooLarge, "The volume has more entries than this program follows.")
+		w.Wrong(report.TooLarge, "The volume has more entries than this program follows.")
 		return errHalt
 	}
 	if len(entry.Findings) > report.MaxPerItem {
 		entry.Findings = entry.Findings[:report.MaxPerItem]
 	}
 	if w.content > contentFactor*w.fs.src.Size()+spareContent-min(entry.Size, 1<<61) {
-		w.wrong(report.TooLarge, "The files of the volume hold much more than it has room for.")
+		w.Wrong(report.TooLarge, "The files of the volume hold much more than it has room for.")
 		if entry.Outcome == report.Unscanned {
 			entry.Outcome = report.TooLarge
 		}

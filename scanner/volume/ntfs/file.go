@@ -9,7 +9,7 @@ import (
 	"pratique/scanner/volume"
 )
 
-var errPieces = &fault{report.TooLarge, "it lies in more pieces than this program follows."}
+var errPieces = &volume.Fault{Outcome: report.TooLarge, Text: "it lies in more pieces than this program follows."}
 
 // file is a record with all that continues it in other records: a file, a directory, or nothing that has a name.
 type file struct {
@@ -80,7 +80,7 @@ func (f *file) links() ([]link, error) {
 		}
 		l, ok := parseName(s.value)
 		if !s.resident || !ok {
-			return all, malformed("one of its names contradicts itself.")
+			return all, volume.Malformed("one of its names contradicts itself.")
 		}
 		all = append(all, l)
 	}
@@ -108,7 +108,7 @@ func parseName(b []byte) (link, bool) {
 func (fs *FS) file(number int64) (*file, error) {
 	raw := make([]byte, fs.geo.record)
 	if number < 0 || number >= fs.records() {
-		return nil, malformed("it lies outside the file table.")
+		return nil, volume.Malformed("it lies outside the file table.")
 	}
 	if err := fs.readStream(&fs.table, raw, number*fs.geo.record); err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (fs *FS) list(a *attribute) ([]listed, error) {
 			return nil, s.err
 		}
 		if s.size > maxList {
-			return nil, &fault{report.TooLarge, "its list of attributes is longer than any system makes it."}
+			return nil, &volume.Fault{Outcome: report.TooLarge, Text: "its list of attributes is longer than any system makes it."}
 		}
 		raw = make([]byte, s.size)
 		if err := fs.readStream(s, raw, 0); err != nil {
@@ -167,11 +167,11 @@ func (fs *FS) list(a *attribute) ([]listed, error) {
 	var list []listed
 	for len(raw) > 0 {
 		if len(raw) < 26 {
-			return nil, malformed("its list of attributes ends too early.")
+			return nil, volume.Malformed("its list of attributes ends too early.")
 		}
 		n := int(le.Uint16(raw[4:]))
 		if n < 26 || n > len(raw) {
-			return nil, malformed("its list of attributes contradicts itself.")
+			return nil, volume.Malformed("its list of attributes contradicts itself.")
 		}
 		list = append(list, listed{le.Uint32(raw), int64(le.Uint64(raw[8:])), reference(le.Uint64(raw[16:])), le.Uint16(raw[24:])})
 		raw = raw[n:]
@@ -209,18 +209,18 @@ func (fs *FS) extend(f *file, attributes []attribute, list []listed) ([]attribut
 	for i := range attributes {
 		a := &attributes[i]
 		if !known[listed{a.kind, a.first, reference(a.record), a.instance}] {
-			return attributes, malformed("it has an attribute that its list does not name.")
+			return attributes, volume.Malformed("it has an attribute that its list does not name.")
 		}
 	}
 	if len(known) > len(attributes) {
-		return attributes, malformed("its list names an attribute that it does not have.")
+		return attributes, volume.Malformed("its list names an attribute that it does not have.")
 	}
 	return attributes, nil
 }
 
 // extension reads a record that continues another one.
 func (fs *FS) extension(ref, base reference) (*record, error) {
-	lost := malformed("a record that continues it is not there.")
+	lost := volume.Malformed("a record that continues it is not there.")
 	if ref.number() >= fs.records() {
 		return nil, lost
 	}
@@ -277,12 +277,12 @@ func (fs *FS) assemble(attributes []attribute) []stream {
 				continue
 			}
 			if a.first != 0 {
-				s.err = malformed("its beginning is missing.")
+				s.err = volume.Malformed("its beginning is missing.")
 			} else if a.flags&maskCompressed != 0 && a.unit > 0 {
 				s.unit = fs.geo.cluster << min(a.unit, 31)
 			}
 		} else if s.err == nil && (s.resident || a.resident) {
-			s.err = malformed("it is there twice.")
+			s.err = volume.Malformed("it is there twice.")
 		}
 		s.add(a, &fs.geo)
 	}
@@ -302,7 +302,7 @@ func (s *stream) add(a *attribute, g *geometry) {
 		have = s.ends[k-1]
 	}
 	if a.first >= mostBytes/g.cluster || a.first*g.cluster != have {
-		s.err = malformed("its pieces do not follow each other.")
+		s.err = volume.Malformed("its pieces do not follow each other.")
 		return
 	}
 	// The last extent may have grown, and those behind it are new.
@@ -331,7 +331,7 @@ func (s *stream) settle() {
 		have = s.ends[k-1]
 	}
 	if s.err == nil && (have != s.allocated || s.size > s.allocated || s.valid > s.size) {
-		s.err = malformed("its lengths and its clusters do not agree.")
+		s.err = volume.Malformed("its lengths and its clusters do not agree.")
 	}
 }
 
@@ -342,7 +342,7 @@ func (fs *FS) readStream(s *stream, p []byte, off int64) error {
 	}
 	if s.resident {
 		if off+int64(len(p)) > s.size {
-			return malformed("it ends too early.")
+			return volume.Malformed("it ends too early.")
 		}
 		copy(p, s.value[off:])
 		return nil
@@ -360,7 +360,7 @@ func readExtents(r reader, extents []volume.Extent, ends []int64, p []byte, off 
 	i := sort.Search(len(ends), func(i int) bool { return ends[i] > off })
 	for ; len(p) > 0; i++ {
 		if i >= len(extents) {
-			return malformed("it ends too early.")
+			return volume.Malformed("it ends too early.")
 		}
 		x := extents[i]
 		within := off - (ends[i] - x.Bytes)

@@ -82,7 +82,7 @@ func (w *walker) place(ref reference) place {
 			break
 		}
 		if len(way) > maxDepth {
-			w.wrong(report.Malformed, "Directories lie deeper inside each other than any system can open, or in a circle.")
+			w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open, or in a circle.")
 			break
 		}
 		number, use = int64(d.parent), d.parentUse
@@ -91,7 +91,7 @@ func (w *walker) place(ref reference) place {
 		name, _ := volume.Component(w.folders.nameOf(d))
 		at.path = join(at.path, name)
 		if at.depth++; at.depth > maxDepth || len(at.path) > report.MaxPathBytes-4 {
-			w.wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
+			w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
 			at = place{state: lost}
 		}
 		if len(w.folders.places) >= maxPlaces {

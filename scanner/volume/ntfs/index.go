@@ -91,8 +91,8 @@ func (w *walker) indexes() error {
 			return err
 		}
 		if err != nil {
-			d.outcome = outcomeOf(err)
-			w.wrong(d.outcome, "The index of a directory: "+err.Error())
+			d.outcome = volume.OutcomeOf(err)
+			w.Wrong(d.outcome, "The index of a directory: "+err.Error())
 		}
 	}
 	w.names.sort()
@@ -110,11 +110,11 @@ func (w *walker) index(d *folder, f *file) error {
 	root := f.stream(typeIndexRoot, indexName)
 	if root == nil || root.err != nil || !root.resident || len(root.value) < 32 ||
 		le.Uint32(root.value) != typeName || le.Uint32(root.value[4:]) != byName {
-		return malformed("it is missing or not by name.")
+		return volume.Malformed("it is missing or not by name.")
 	}
 	x := &index{w: w, d: d, size: int64(le.Uint32(root.value[8:])), step: stride}
 	if x.size < stride || x.size > maxBlock || x.size&(x.size-1) != 0 {
-		return malformed("it has blocks of an impossible size.")
+		return volume.Malformed("it has blocks of an impossible size.")
 	}
 	if w.fs.geo.cluster <= x.size {
 		x.step = w.fs.geo.cluster
@@ -145,10 +145,10 @@ func (x *index) open(f *file) error {
 		return s.err
 	}
 	if s.resident || slices.ContainsFunc(s.extents, func(e volume.Extent) bool { return e.Start < 0 }) {
-		return malformed("its blocks are not all there.")
+		return volume.Malformed("its blocks are not all there.")
 	}
 	if x.w.indexed += s.size; s.size > maxIndex || x.w.indexed > x.w.fs.src.Size() {
-		return &fault{report.TooLarge, "it is larger than an index may be."}
+		return &volume.Fault{Outcome: report.TooLarge, Text: "it is larger than an index may be."}
 	}
 	x.blocks = s
 	x.visited = newBitset(s.size / x.size)
@@ -162,11 +162,11 @@ func (x *index) tree() error {
 		at := x.waiting[k]
 		x.waiting = x.waiting[:k]
 		if x.blocks == nil || at < 0 || at >= mostBytes/x.step || at*x.step%x.size != 0 || at*x.step/x.size >= x.blocks.size/x.size {
-			return malformed("it leads to a block that is not there.")
+			return volume.Malformed("it leads to a block that is not there.")
 		}
 		n := at * x.step / x.size
 		if x.visited.has(n) {
-			return malformed("it leads to one block twice.")
+			return volume.Malformed("it leads to one block twice.")
 		}
 		x.visited.set(n)
 		raw, err := x.block(n)
@@ -191,20 +191,20 @@ func (x *index) block(n int64) ([]byte, error) {
 // parse reads one block of entries.
 func (x *index) parse(raw []byte, number int64) error {
 	if string(raw[:4]) != "INDX" {
-		return malformed("one of its blocks is damaged.")
+		return volume.Malformed("one of its blocks is damaged.")
 	}
 	if err := mend(raw); err != nil {
-		return malformed("one of its blocks is damaged.")
+		return volume.Malformed("one of its blocks is damaged.")
 	}
 	if int64(le.Uint64(raw[16:])) != number {
-		return malformed("one of its blocks says that it is another.")
+		return volume.Malformed("one of its blocks says that it is another.")
 	}
 	return x.node(raw[24:])
 }
 
 // node reads the entries of the root or of a block.
 func (x *index) node(b []byte) error {
-	broken := malformed("it contradicts itself.")
+	broken := volume.Malformed("it contradicts itself.")
 	at, end := le.Uint32(b), le.Uint32(b[4:])
 	if end > uint32(len(b)) || at > end || at < 16 {
 		return broken
@@ -242,11 +242,11 @@ func (x *index) named(ref reference, l link) error {
 	w := x.w
 	number := ref.number()
 	if number >= int64(len(w.uses)) || w.uses[number] == 0 || w.uses[number] != ref.use() {
-		w.note("stale-names", report.Inform, -1, "Directories still name files that are gone.")
+		w.Note("stale-names", report.Inform, -1, "Directories still name files that are gone.")
 		return nil
 	}
 	if len(w.names.keys) >= maxNames {
-		w.wrong(report.TooLarge, "The volume has more names than this program follows.")
+		w.Wrong(report.TooLarge, "The volume has more names than this program follows.")
 		return errHalt
 	}
 	key := nameKey(number, int64(x.d.number), l.name)
@@ -257,7 +257,7 @@ func (x *index) named(ref reference, l link) error {
 	x.children++
 	switch {
 	case x.children > maxSiblings:
-		w.note("many-names", report.Warn, -1, "A directory has so many names that not all were compared with each other.")
+		w.Note("many-names", report.Warn, -1, "A directory has so many names that not all were compared with each other.")
 	case x.siblings.Add(l.name):
 		w.names.twice[key] = true
 	}
@@ -273,7 +273,7 @@ func (x *index) rest(f *file) error {
 	w, count := x.w, x.blocks.size/x.size
 	marks, s := make([]byte, (count+7)/8), f.stream(typeBitmap, indexName)
 	if s == nil || s.size < int64(len(marks)) {
-		return malformed("it does not say which of its blocks are in use.")
+		return volume.Malformed("it does not say which of its blocks are in use.")
 	}
 	if err := w.fs.readStream(s, marks, 0); err != nil {
 		return err
@@ -282,7 +282,7 @@ func (x *index) rest(f *file) error {
 		marked := marks[n/8]>>(n%8)&1 != 0
 		if x.visited.has(n) {
 			if !marked {
-				w.note("index-differs", report.Warn, -1, "A directory has names where it says that it has none.")
+				w.Note("index-differs", report.Warn, -1, "A directory has names where it says that it has none.")
 			}
 			continue
 		}
@@ -292,15 +292,15 @@ func (x *index) rest(f *file) error {
 		}
 		switch {
 		case marked:
-			w.note("index-differs", report.Warn, -1, "A directory has names to which its own index does not lead.")
+			w.Note("index-differs", report.Warn, -1, "A directory has names to which its own index does not lead.")
 			x.waiting = x.waiting[:0]
 			if err := x.parse(raw, n*x.size/x.step); err != nil {
 				return err
 			}
 		case string(raw[:4]) != "INDX" && !volume.Zero(raw):
-			w.note("directory-junk", report.Warn, -1, "A directory holds bytes that never were an entry; they were scanned.")
+			w.Note("directory-junk", report.Warn, -1, "A directory holds bytes that never were an entry; they were scanned.")
 			for _, e := range x.blocks.extents {
-				if err := w.odd.add(e.Start, e.Bytes); err != nil {
+				if err := w.odd.Add(e.Start, e.Bytes); err != nil {
 					return err
 				}
 			}

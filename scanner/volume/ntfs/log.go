@@ -13,14 +13,14 @@ func (fs *FS) checkLog() {
 	f := fs.system(recordLog, "the log")
 	s := f.stream(typeData, "")
 	if s == nil || s.resident || s.err != nil || s.size < 2*page {
-		fs.known.wrong(report.Malformed, "The volume's log cannot be found.")
+		fs.known.Wrong(report.Malformed, "The volume's log cannot be found.")
 		return
 	}
 	newest, idle := uint64(0), false
 	for n := range int64(2) {
 		raw := make([]byte, page)
 		if err := fs.readStream(s, raw, n*page); err != nil {
-			fs.known.wrong(outcomeOf(err), "The volume's log could not be read.")
+			fs.known.Wrong(volume.OutcomeOf(err), "The volume's log could not be read.")
 			return
 		}
 		if lsn, quiet := restart(raw); lsn >= newest {
@@ -29,7 +29,7 @@ func (fs *FS) checkLog() {
 		}
 	}
 	if !idle {
-		fs.known.note("log-not-empty", report.Warn, s.extents[0].Start,
+		fs.known.Note("log-not-empty", report.Warn, s.extents[0].Start,
 			"The volume's log holds changes that Windows would still make when the medium is plugged in.")
 	}
 }

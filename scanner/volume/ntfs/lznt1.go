@@ -1,5 +1,7 @@
 package ntfs
 
+import "pratique/scanner/volume"
+
 // LZNT1 as [MS-XCA] 2.5 describes it: chunks of 4096 bytes, each either as it is or as tokens, where a token is a byte or a
 // distance and a length whose shares of 16 bits depend on how much of the chunk is known already.
 // https://learn.microsoft.com/openspecs/windows_protocols/ms-xca/
@@ -7,7 +9,7 @@ package ntfs
 // lzntChunk is what one chunk becomes.
 const lzntChunk = 4096
 
-var errPacked = malformed("its compressed content contradicts itself.")
+var errPacked = volume.Malformed("its compressed content contradicts itself.")
 
 // unpackLZNT1 decodes packed into plain and fills the rest of plain with zeros. Decoding ends where plain is full or packed
 // is not continued.

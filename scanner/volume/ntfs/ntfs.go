@@ -22,7 +22,6 @@ package ntfs
 
 import (
 	"encoding/binary"
-	"errors"
 	"math/bits"
 
 	"pratique/scanner/report"
@@ -62,7 +61,7 @@ type FS struct {
 	bitmap stream // the volume's bitmap
 	used   int64  // bytes in allocated clusters
 	label  string
-	known  learned
+	known  volume.Learned
 }
 
 // Open reads the boot sector, the place of the file table, and what the volume says of itself. An error wraps
@@ -99,7 +98,7 @@ func (fs *FS) describe() {
 	fs.checkLog()
 	f := fs.system(recordBitmap, "the volume's bitmap")
 	if s := f.stream(typeData, ""); s == nil || s.err != nil || s.resident {
-		fs.known.wrong(report.Malformed, "The volume's bitmap cannot be found.")
+		fs.known.Wrong(report.Malformed, "The volume's bitmap cannot be found.")
 	} else {
 		fs.bitmap = *s
 		fs.countUsed()
@@ -114,14 +113,14 @@ func (fs *FS) describeVolume() {
 	}
 	s := f.stream(typeVolumeInfo, "")
 	if s == nil || !s.resident || len(s.value) < 12 {
-		fs.known.wrong(report.Malformed, "The volume does not say which version of NTFS it is.")
+		fs.known.Wrong(report.Malformed, "The volume does not say which version of NTFS it is.")
 		return
 	}
 	if major, minor := s.value[8], s.value[9]; !(major == 3 && minor <= 1 || major == 1 && minor == 2) {
-		fs.known.wrong(report.Malformed, "The volume is of a version of NTFS that is not known.")
+		fs.known.Wrong(report.Malformed, "The volume is of a version of NTFS that is not known.")
 	}
 	if le.Uint16(s.value[10:])&1 != 0 {
-		fs.known.note("volume-dirty", report.Inform, -1, "The volume was not closed properly.")
+		fs.known.Note("volume-dirty", report.Inform, -1, "The volume was not closed properly.")
 	}
 }
 
@@ -144,71 +143,17 @@ func (fs *FS) countUsed() {
 func (fs *FS) system(number int64, what string) *file {
 	f, err := fs.file(number)
 	if err != nil {
-		fs.known.wrong(outcomeOf(err), "A file of the volume itself, "+what+": "+err.Error())
+		fs.known.Wrong(volume.OutcomeOf(err), "A file of the volume itself, "+what+": "+err.Error())
 		return &file{}
 	}
 	if !f.inUse || f.base != 0 {
-		fs.known.wrong(report.Malformed, "A file of the volume itself, "+what+", is not in use.")
+		fs.known.Wrong(report.Malformed, "A file of the volume itself, "+what+", is not in use.")
 	}
 	return f
-}
-
-// learned is what is known of the volume as a whole.
-type learned struct {
-	outcome  report.Outcome // zero until something is wrong
-	reason   string
-	findings []report.Finding
-}
-
-// wrong says that something bars the volume. The first to say so gives the reason.
-func (l *learned) wrong(outcome report.Outcome, reason string) {
-	if l.outcome == report.Unscanned {
-		l.outcome, l.reason = outcome, reason
-	}
-}
-
-// note adds a finding, once for each rule: the first place is enough to look.
-func (l *learned) note(rule string, severity report.Severity, at int64, text string) {
-	for _, f := range l.findings {
-		if f.Rule == rule {
-			return
-		}
-	}
-	l.findings = append(l.findings, finding(rule, severity, at, text))
 }
 
 func finding(rule string, severity report.Severity, at int64, text string) report.Finding {
 	return report.Finding{Check: report.CheckVolume, Rule: rule, Severity: severity, Offset: at, Text: text}
 }
 
-// fault is an error that says why a structure cannot be used: an outcome and the end of a sentence.
-type fault struct {
-	outcome report.Outcome
-	text    string
-}
-
-func (f *fault) Error() string { return f.text }
-
-// Unwrap lets callers ask for the sentinels of package volume.
-func (f *fault) Unwrap() error {
-	switch f.outcome {
-	case report.Unreadable:
-		return volume.ErrUnreadable
-	case report.Malformed:
-		return volume.ErrMalformed
-	}
-	return nil
-}
-
-func malformed(text string) error { return &fault{report.Malformed, text} }
-
-var errMedium = &fault{report.Unreadable, "the medium returned an error."}
-
-// outcomeOf is what an error of this package means; one of another kind can only come from the medium.
-func outcomeOf(err error) report.Outcome {
-	var f *fault
-	if errors.As(err, &f) {
-		return f.outcome
-	}
-	return report.Unreadable
-}
+var errMedium = &volume.Fault{Outcome: report.Unreadable, Text: "the medium returned an error."}

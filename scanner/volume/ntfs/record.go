@@ -89,12 +89,12 @@ type attribute struct {
 func mend(b []byte) error {
 	at, n := int(le.Uint16(b[4:])), int(le.Uint16(b[6:]))
 	if n != len(b)/stride+1 || at%2 != 0 || at < 30 || at+2*n > stride-2 {
-		return malformed("it does not say how its sectors belong together.")
+		return volume.Malformed("it does not say how its sectors belong together.")
 	}
 	for i := 1; i < n; i++ {
 		end := b[i*stride-2 : i*stride]
 		if end[0] != b[at] || end[1] != b[at+1] {
-			return malformed("its sectors do not belong together.")
+			return volume.Malformed("its sectors do not belong together.")
 		}
 		copy(end, b[at+2*i:at+2*i+2])
 	}
@@ -104,7 +104,7 @@ func mend(b []byte) error {
 // parseRecord reads a record, whose bytes it changes and keeps. A record that is not in use has no attributes.
 func parseRecord(b []byte, number int64) (*record, error) {
 	if string(b[:4]) != "FILE" {
-		return nil, malformed("it is no record of the file table.")
+		return nil, volume.Malformed("it is no record of the file table.")
 	}
 	if err := mend(b); err != nil {
 		return nil, err
@@ -116,29 +116,29 @@ func parseRecord(b []byte, number int64) (*record, error) {
 	}
 	at, used := int(le.Uint16(b[20:])), le.Uint32(b[24:])
 	if at%8 != 0 || at < 48 || used > uint32(len(b)) || at >= int(used) || le.Uint32(b[28:]) != uint32(len(b)) {
-		return nil, malformed("its lengths are impossible.")
+		return nil, volume.Malformed("its lengths are impossible.")
 	}
 	// Since Windows XP a record says its own number; before, the numbers of the sectors began there.
 	if le.Uint16(b[4:]) >= 48 && int64(le.Uint32(b[44:])) != number&0xFFFFFFFF {
-		return nil, malformed("it says that it is another record.")
+		return nil, volume.Malformed("it says that it is another record.")
 	}
 	if r.use == 0 {
-		return nil, malformed("it says that it was never used.")
+		return nil, volume.Malformed("it says that it was never used.")
 	}
 	b = b[:used]
 	for {
 		if at+4 > len(b) {
-			return nil, malformed("it has no end.")
+			return nil, volume.Malformed("it has no end.")
 		}
 		if le.Uint32(b[at:]) == typeEnd {
 			return r, nil
 		}
 		if at+16 > len(b) {
-			return nil, malformed("it has no end.")
+			return nil, volume.Malformed("it has no end.")
 		}
 		n := le.Uint32(b[at+4:])
 		if n < 24 || n%8 != 0 || n > uint32(len(b)-at) {
-			return nil, malformed("one of its attributes has an impossible length.")
+			return nil, volume.Malformed("one of its attributes has an impossible length.")
 		}
 		a, err := parseAttribute(b[at : at+int(n)])
 		if err != nil {
@@ -152,7 +152,7 @@ func parseRecord(b []byte, number int64) (*record, error) {
 
 // parseAttribute reads one attribute.
 func parseAttribute(b []byte) (attribute, error) {
-	impossible := malformed("one of its attributes contradicts itself.")
+	impossible := volume.Malformed("one of its attributes contradicts itself.")
 	a := attribute{kind: le.Uint32(b), resident: b[8] == 0, flags: le.Uint16(b[12:]), instance: le.Uint16(b[14:])}
 	if b[8] > 1 || a.kind == 0 || a.kind%16 != 0 {
 		return a, impossible
@@ -208,7 +208,7 @@ func units16(b []byte) []uint16 {
 
 // decodeRuns appends to extents where the clusters of one piece lie.
 func decodeRuns(extents []volume.Extent, a *attribute, g *geometry) ([]volume.Extent, error) {
-	lost := malformed("where its clusters lie cannot be followed.")
+	lost := volume.Malformed("where its clusters lie cannot be followed.")
 	left, at := a.last+1-a.first, int64(0)
 	if a.last >= mostBytes/g.cluster {
 		return extents, lost

@@ -26,16 +26,16 @@ func (fs *FS) findTable() error {
 		return fail(err)
 	}
 	if !r.inUse || r.base != 0 {
-		return fail(malformed("it is not in use."))
+		return fail(volume.Malformed("it is not in use."))
 	}
 	if err := fs.mapTable(r); err != nil {
 		return fail(err)
 	}
 	if x := fs.table.extents[0]; x.Start != fs.geo.table {
-		return fail(malformed("it is not where the boot sector says."))
+		return fail(volume.Malformed("it is not where the boot sector says."))
 	}
 	if fs.records() < systemRecords {
-		return fail(malformed("the table is too short."))
+		return fail(volume.Malformed("the table is too short."))
 	}
 	if fs.records() > maxRecords {
 		return nil // Walk says so
@@ -43,25 +43,25 @@ func (fs *FS) findTable() error {
 	f := fs.gather(r)
 	marks := f.stream(typeBitmap, "")
 	if f.err != nil || marks == nil || marks.err != nil {
-		fs.known.wrong(report.Malformed, "The file table does not say which of its records are in use.")
+		fs.known.Wrong(report.Malformed, "The file table does not say which of its records are in use.")
 		return nil
 	}
 	need := (fs.records() + 7) / 8
 	if marks.size < need {
-		fs.known.wrong(report.Malformed, "The file table's list of records in use is too short.")
+		fs.known.Wrong(report.Malformed, "The file table's list of records in use is too short.")
 		return nil
 	}
 	fs.marks = make([]byte, need)
 	if err := fs.readStream(marks, fs.marks, 0); err != nil {
 		fs.marks = nil
-		fs.known.wrong(outcomeOf(err), "The file table's list of records in use could not be read.")
+		fs.known.Wrong(volume.OutcomeOf(err), "The file table's list of records in use could not be read.")
 	}
 	return nil
 }
 
 // mapTable follows the table's content. If it lies in many pieces, records in its first pieces say where the others are.
 func (fs *FS) mapTable(r *record) error {
-	missing := malformed("it does not say where the table lies.")
+	missing := volume.Malformed("it does not say where the table lies.")
 	i := slices.IndexFunc(r.attributes, func(a attribute) bool { return a.kind == typeData && a.name == "" })
 	if i < 0 || r.attributes[i].resident || r.attributes[i].first != 0 {
 		return missing
@@ -123,7 +123,7 @@ func (fs *FS) compareMirror() {
 	f := fs.system(recordMirror, "the copy of the file table's first records")
 	s := f.stream(typeData, "")
 	if s == nil || s.resident || s.err != nil || len(s.extents) == 0 || s.extents[0].Start != fs.geo.mirror {
-		fs.known.wrong(report.Malformed, "The copy of the file table's first records is not where the boot sector says.")
+		fs.known.Wrong(report.Malformed, "The copy of the file table's first records is not where the boot sector says.")
 		return
 	}
 	const copies = 4 // so many are kept alike on every volume; with large clusters more may be there, and old
@@ -134,13 +134,13 @@ func (fs *FS) compareMirror() {
 			err = fs.readStream(s, two, n*fs.geo.record)
 		}
 		if err != nil {
-			fs.known.wrong(outcomeOf(err), "The copy of the file table's first records could not be read.")
+			fs.known.Wrong(volume.OutcomeOf(err), "The copy of the file table's first records could not be read.")
 			return
 		}
 		if bytes.Equal(one, two) {
 			continue
 		}
-		fs.known.note("table-copies-differ", report.Warn, s.extents[0].Start+n*fs.geo.record,
+		fs.known.Note("table-copies-differ", report.Warn, s.extents[0].Start+n*fs.geo.record,
 			"The first records of the file table and their copy are not the same.")
 		if n > recordTable {
 			continue
@@ -150,7 +150,7 @@ func (fs *FS) compareMirror() {
 			continue // no system takes it for a table
 		}
 		if other := fs.gather(r).stream(typeData, ""); other == nil || other.size != fs.table.size || !slices.Equal(other.extents, fs.table.extents) {
-			fs.known.wrong(report.Malformed, "The file table and its copy describe two different tables.")
+			fs.known.Wrong(report.Malformed, "The file table and its copy describe two different tables.")
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 
 	"pratique/scanner/report"
+	"pratique/scanner/volume"
 )
 
 const upcaseBytes = 128 << 10 // a unit for each of 65,536
@@ -19,12 +20,12 @@ func (fs *FS) checkUpcase() {
 	f := fs.system(recordUpcase, "the table of capital letters")
 	s := f.stream(typeData, "")
 	if s == nil || s.resident || s.size != upcaseBytes || s.err != nil {
-		fs.known.wrong(report.Malformed, "The volume has no table of capital letters.")
+		fs.known.Wrong(report.Malformed, "The volume has no table of capital letters.")
 		return
 	}
 	table := make([]byte, upcaseBytes)
 	if err := fs.readStream(s, table, 0); err != nil {
-		fs.known.wrong(outcomeOf(err), "The table of capital letters could not be read.")
+		fs.known.Wrong(volume.OutcomeOf(err), "The table of capital letters could not be read.")
 		return
 	}
 	if sum := sha256.Sum256(table); hex.EncodeToString(sum[:]) == standardUpcase {
@@ -40,6 +41,6 @@ func (fs *FS) checkUpcase() {
 			severity = report.Warn
 		}
 	}
-	fs.known.note("upcase-table", severity, s.extents[0].Start,
+	fs.known.Note("upcase-table", severity, s.extents[0].Start,
 		"The volume has a table of its own for which letters are capitals of which.")
 }

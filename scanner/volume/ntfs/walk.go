@@ -12,7 +12,7 @@ import (
 // walker is the state of one walk. A walk reads the table twice: first for what is a directory and which records are in
 // use, then, with the indexes read in between, for the files.
 type walker struct {
-	learned
+	volume.Learned
 	fs   *FS
 	ctx  context.Context
 	emit func(volume.Entry) error
@@ -30,7 +30,7 @@ type walker struct {
 	content int64
 	broken  int
 
-	slack, odd, bad *area
+	slack, odd, bad *volume.Area
 }
 
 // errHalt ends a walk that has learned enough to refuse the volume.
@@ -47,16 +47,12 @@ func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.En
 	n := fs.records()
 	w := &walker{fs: fs, ctx: ctx, emit: emit, deep: opts.Deep, uses: make([]uint16, n), extensions: newBitset(n), claimed: newBitset(n),
 		folders: folders{places: map[uint32]place{}}, names: names{twice: map[uint64]bool{}}, owned: newClusterSet(fs.geo.clusters)}
-	w.outcome, w.reason, w.findings = fs.known.outcome, fs.known.reason, slices.Clone(fs.known.findings)
+	w.Merge(&fs.known)
 	w.slack, w.odd, w.bad = w.area("slack behind files"), w.area("directory clusters"), w.area("clusters marked as bad")
 	if err := w.walk(); err != nil && err != errHalt {
 		return volume.Summary{}, err
 	}
-	summary := volume.Summary{Outcome: w.outcome, Reason: w.reason, Findings: w.findings, Label: fs.label}
-	if summary.Outcome == report.Unscanned {
-		summary.Outcome = report.Clean
-	}
-	return summary, nil
+	return w.Summary(fs.label), nil
 }
 
 func (w *walker) walk() error {
@@ -73,16 +69,16 @@ func (w *walker) survey() error {
 	return w.fs.eachRecord(w.ctx, func(number int64, raw []byte) error {
 		marked := w.fs.marked(number)
 		if raw == nil {
-			w.wrong(report.Unreadable, "A part of the file table could not be read.")
+			w.Wrong(report.Unreadable, "A part of the file table could not be read.")
 			return nil
 		}
 		kept := number >= systemRecords && number < firstUser
 		if string(raw[:4]) != "FILE" && (!marked || kept) {
 			// What was never used is blank; what was used and given up stays a record.
 			if !volume.Zero(raw) {
-				w.note("record-junk", report.Warn, -1, "The file table holds bytes that never were a record.")
+				w.Note("record-junk", report.Warn, -1, "The file table holds bytes that never were a record.")
 				if string(raw[:4]) == "BAAD" {
-					w.wrong(report.Malformed, "A record of the file table was found damaged before.")
+					w.Wrong(report.Malformed, "A record of the file table was found damaged before.")
 				}
 			}
 			return nil
@@ -92,7 +88,7 @@ func (w *walker) survey() error {
 			return w.damaged("A record of the file table is damaged: " + err.Error())
 		}
 		if r.inUse != marked && w.fs.marks != nil && (r.inUse || !kept) {
-			w.note("records-differ", report.Warn, -1, "The file table and its list of records in use do not agree.")
+			w.Note("records-differ", report.Warn, -1, "The file table and its list of records in use do not agree.")
 		}
 		switch {
 		case !r.inUse: // deleted, or never used; every volume has such
@@ -110,7 +106,7 @@ func (w *walker) survey() error {
 
 // damaged counts records that contradict themselves, and gives up a table with too many.
 func (w *walker) damaged(reason string) error {
-	w.wrong(report.Malformed, reason)
+	w.Wrong(report.Malformed, reason)
 	if w.broken++; w.broken > maxBroken {
 		return errHalt
 	}
@@ -134,7 +130,7 @@ func (w *walker) folder(r *record) error {
 		d.parent, d.parentUse, name = uint32(links[0].parent.number()), links[0].parent.use(), links[0].name
 	}
 	if !w.folders.add(d, name) {
-		w.wrong(report.TooLarge, "The volume has more directories than this program follows.")
+		w.Wrong(report.TooLarge, "The volume has more directories than this program follows.")
 		return errHalt
 	}
 	return nil
@@ -168,7 +164,7 @@ func (w *walker) file(f *file) error {
 		w.claimed.set(n)
 	}
 	if f.err != nil {
-		w.wrong(outcomeOf(f.err), "A file's records do not fit together: "+f.err.Error())
+		w.Wrong(volume.OutcomeOf(f.err), "A file's records do not fit together: "+f.err.Error())
 		if err := w.damaged("A file's records do not fit together."); err != nil {
 			return err
 		}
@@ -202,15 +198,15 @@ func (w *walker) claim(s *stream) {
 		}
 		if x.Start+x.Bytes > w.fs.src.Size() {
 			s.extents, s.ends = s.extents[:i], s.ends[:i]
-			s.err = malformed("it reaches behind the end of the medium.")
+			s.err = volume.Malformed("it reaches behind the end of the medium.")
 			break
 		}
 		if !w.owned.add(x.Start/g.cluster, x.Bytes/g.cluster) && s.err == nil {
-			s.err = malformed("it lies in clusters that belong to something else.")
+			s.err = volume.Malformed("it lies in clusters that belong to something else.")
 		}
 	}
 	if s.err != nil {
-		w.wrong(outcomeOf(s.err), "The content of a file cannot be found in full: "+s.err.Error())
+		w.Wrong(volume.OutcomeOf(s.err), "The content of a file cannot be found in full: "+s.err.Error())
 	}
 }
 
@@ -233,7 +229,7 @@ func (w *walker) reparse(f *file) problem {
 	}
 	raw := make([]byte, 8)
 	if s.size < 8 || s.size > maxReparse || w.fs.readStream(s, raw, 0) != nil {
-		w.wrong(report.Malformed, "A link or the like cannot be read.")
+		w.Wrong(report.Malformed, "A link or the like cannot be read.")
 		return problem{opaque: true, rule: "reparse-damaged", text: "The file is something else than it seems, but what cannot be read."}
 	}
 	switch tag := le.Uint32(raw); {
