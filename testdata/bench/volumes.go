@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -43,6 +45,7 @@ var fileSystems = []fileSystem{
 		_, err := stick.WriteExFAT(image, stick.ExFAT{Bytes: bytes, ClusterBytes: 32 << 10}, files)
 		return err
 	}},
+	{"NTFS", 1 << 30, 920 << 20, ntfs},
 }
 
 func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
@@ -50,6 +53,43 @@ func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
 		_, err := stick.WriteFAT(image, stick.FAT{Bits: bits, Bytes: bytes, ClusterBytes: cluster}, files)
 		return err
 	}
+}
+
+// ntfs has ntfs-3g's tools write the volume, as nothing here can. ntfscp makes no directories, so that all files lie in the
+// root, under names that are made of their paths. Clusters are of 4 KiB, as Windows takes them.
+func ntfs(image *os.File, _ int64, files []stick.File) error {
+	run := func(name string, args ...string) error {
+		cmd := exec.Command(name, args...)
+		if cmd.Err != nil { // Debian keeps both where only root's path leads
+			cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", name, err, out)
+		}
+		return nil
+	}
+	if err := run("mkntfs", "-F", "-Q", "-q", image.Name()); err != nil {
+		return err
+	}
+	part := image.Name() + ".part"
+	for i := range files {
+		if err := save(part, &files[i]); err != nil {
+			return err
+		}
+		if err := run("ntfscp", "-q", "-f", image.Name(), part, strings.ReplaceAll(files[i].Path, "/", " ")); err != nil {
+			return err
+		}
+	}
+	return os.Remove(part)
+}
+
+func save(name string, f *stick.File) error {
+	out, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, f.Content())
+	return errors.Join(err, out.Close())
 }
 
 // volumes measures, for each file system, two things against hashing the raw image: the readers alone, which find every

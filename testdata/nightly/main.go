@@ -45,6 +45,7 @@ var (
 		{"sticks, changed and screened by the whole program", "./kiosk/pratique", "TestT03_MutatedSticksAreNeverClearedWithFilesMissing", []string{"-mutants", "200"}},
 		{"media, changed and scanned", "./scanner", "TestT03_MutatedMediaNeverBreakTheStream", []string{"-mutants", "2000"}},
 		{"a FAT32 volume of a terabyte", "./scanner/volume/fat", "TestT24_HugeVolumeTakesLittleMemory", []string{"-clusters", "268435444"}},
+		{"an NTFS directory of 20,000 files", "./scanner/volume/ntfs", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},

@@ -59,13 +59,16 @@ func list(t testing.TB, src volume.Source, opts volume.Options) volumetest.Listi
 	return l
 }
 
-// healthy fails the test unless the listing is that of a healthy volume.
+// healthy fails the test unless the listing is that of a healthy volume, on which files may have been deleted.
 func healthy(t testing.TB, l volumetest.Listing) {
 	t.Helper()
 	if l.Bars() {
 		t.Errorf("a healthy volume is %v: %s", l.Summary.Outcome, l.Summary.Reason)
 	}
 	for _, f := range l.Summary.Findings {
+		if f.Rule == "deleted-entries" && f.Severity == report.Inform {
+			continue
+		}
 		t.Errorf("finding on a healthy volume: %+v", f)
 	}
 }
@@ -168,14 +171,23 @@ func (b bench) number(name string) int64 {
 // place is where a record lies.
 func (b bench) place(number int64) int64 {
 	b.t.Helper()
-	table, off := b.open().table, number*1024
-	for i, x := range table.extents {
-		if off < table.ends[i] {
-			return x.Start + off - (table.ends[i] - x.Bytes)
+	return b.placer()(number)
+}
+
+// placer is place for many records, as long as the table stays where it is.
+func (b bench) placer() func(number int64) int64 {
+	b.t.Helper()
+	table := b.open().table
+	return func(number int64) int64 {
+		b.t.Helper()
+		for i, x := range table.extents {
+			if off := number * 1024; off < table.ends[i] {
+				return x.Start + off - (table.ends[i] - x.Bytes)
+			}
 		}
+		b.t.Fatalf("no record %d", number)
+		return 0
 	}
-	b.t.Fatalf("no record %d", number)
-	return 0
 }
 
 // record changes a record as somebody does who means it: its sectors belong together again.

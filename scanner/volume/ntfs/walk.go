@@ -3,6 +3,7 @@ package ntfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"pratique/scanner/report"
@@ -29,6 +30,7 @@ type walker struct {
 	entries int
 	content int64
 	broken  int
+	deleted int // records of files that somebody deleted
 
 	slack, odd, bad *volume.Area
 }
@@ -51,6 +53,9 @@ func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.En
 	w.slack, w.odd, w.bad = w.area("slack behind files"), w.area("directory clusters"), w.area("clusters marked as bad")
 	if err := w.walk(); err != nil && err != errHalt {
 		return volume.Summary{}, err
+	}
+	if w.deleted > 0 {
+		w.Note("deleted-entries", report.Inform, -1, fmt.Sprintf("The file table still holds records of deleted files: %d.", w.deleted))
 	}
 	return w.Summary(fs.label), nil
 }
@@ -92,6 +97,9 @@ func (w *walker) survey() error {
 		}
 		switch {
 		case !r.inUse: // deleted, or never used; every volume has such
+			if r.base == 0 && stillNamed(raw) {
+				w.deleted++
+			}
 		case r.base != 0:
 			w.extensions.set(number)
 		default:

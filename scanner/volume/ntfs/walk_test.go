@@ -3,6 +3,8 @@ package ntfs
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +111,7 @@ func TestT09_NamesAreKeptExactlyAndOddOnesAreTold(t *testing.T) {
 		"":          "",
 	} {
 		b := renamed(t, func(name []uint16) { copy(name[10:], units(part)) })
-		if l := b.list(); l.Bars() || rule != "" && !has(l, rule) || rule == "" && len(rules(l)) > 0 {
+		if l := b.list(); l.Bars() || rule != "" && !has(l, rule) || rule == "" && !slices.Equal(rules(l), []string{"deleted-entries"}) {
 			t.Errorf("%q: %v %q", part, l.Summary, rules(l))
 		}
 	}
@@ -177,6 +179,75 @@ func TestT06_AVolumeInAGapEndsWhereItSays(t *testing.T) {
 	}
 	if want := []string{"ntfs@3145728", "luks2@72814592"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestDeletedFilesAreCountedAndWhatWasNeverUsedIsNot(t *testing.T) {
+	said := func(b bench) string {
+		for _, f := range b.list().Summary.Findings {
+			if f.Rule == "deleted-entries" {
+				return fmt.Sprintf("%v %s", f.Severity, f.Text)
+			}
+		}
+		return ""
+	}
+	want := func(n int) string {
+		return fmt.Sprintf("%v The file table still holds records of deleted files: %d.", report.Inform, n)
+	}
+	free := func(raw []byte) []byte { raw[22] &^= 1; return raw }
+
+	// ntfs-3g deleted 40 files of the corpus in such a way; its table also has 37 blank records and 8 without a name.
+	const gone = 40
+	b := newBench(t)
+	if got := said(b); got != want(gone) {
+		t.Errorf("the corpus: %q", got)
+	}
+	b.record(b.number(fileName), free)
+	if got := said(b); got != want(gone+1) {
+		t.Errorf("one more: %q", got)
+	}
+	b.record(b.number("many"), free)
+	if got := said(b); got != want(gone+2) {
+		t.Errorf("and a directory: %q", got)
+	}
+	f, err := b.open().file(b.number("pieces.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.record(f.extensions[0], func(raw []byte) []byte {
+		le.PutUint32(raw[le.Uint16(raw[20:]):], typeName) // it would count, if it were not the rest of another
+		return free(raw)
+	})
+	if got := said(b); got != want(gone+2) {
+		t.Errorf("a record that continues another: %q", got)
+	}
+	// What is nobody's may say anything, and is no damage.
+	for name, change := range map[string]func(raw []byte){
+		"first attribute outside":   func(raw []byte) { le.PutUint16(raw[20:], 0xFFFF) },
+		"first attribute at end":    func(raw []byte) { le.PutUint16(raw[20:], 1020) },
+		"attribute of length 0":     func(raw []byte) { le.PutUint32(raw[int(le.Uint16(raw[20:]))+4:], 0) },
+		"attribute of length 2^32":  func(raw []byte) { le.PutUint32(raw[int(le.Uint16(raw[20:]))+4:], 0xFFFFFFFF) },
+		"end before the first name": func(raw []byte) { le.PutUint32(raw[le.Uint16(raw[20:]):], typeEnd) },
+	} {
+		b := newBench(t)
+		b.record(b.number(fileName), func(raw []byte) []byte { change(raw); return free(raw) })
+		if got := said(b); got != want(gone) || b.list().Bars() {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, make([]byte, 16*mega), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, "mkntfs", "-F", "-Q", "-q", image)
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := bench{t, &volumetest.Mutant{Source: volumetest.Bytes(data, 512)}}
+	if got := said(fresh); got != "" {
+		t.Errorf("a fresh volume: %q", got)
 	}
 }
 
