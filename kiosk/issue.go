@@ -89,7 +89,7 @@ func (se *session) issue(ctx context.Context, content clearance.Content) (*Clear
 		return nil, err
 	}
 	if se.want.OutDir != "" {
-		if err := c.save(se.want.OutDir); err != nil {
+		if err := c.Save(se.want.OutDir); err != nil {
 			return nil, err
 		}
 	}
@@ -222,9 +222,7 @@ func checkOut(dir string, m *medium) error {
 }
 
 // Save copies token and manifest into a folder, which is made if it is not there, and points the clearance at the copies.
-func (c *Clearance) Save(dir string) error { return c.save(dir) }
-
-func (c *Clearance) save(dir string) error {
+func (c *Clearance) Save(dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("save the clearance: %w", err)

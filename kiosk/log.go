@@ -1,7 +1,6 @@
 package kiosk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,29 +71,4 @@ func issued(dir string) ([]audit.Known, error) {
 		out = append(out, audit.Known{Index: int64(index), Leaf: leaf})
 	}
 	return out, nil
-}
-
-// CheckLogged holds a clearance against the log: its leaf, rebuilt from the token alone, must be the entry that the token
-// names.
-func (s *State) CheckLogged(ctx context.Context, c *Clearance) error {
-	token, err := os.ReadFile(c.TokenFile)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrState, err)
-	}
-	leaf, index, err := clearance.LeafOfToken(token)
-	if err != nil {
-		return err
-	}
-	found := false
-	opts := audit.ListOptions{From: int64(index), To: int64(index) + 1}
-	if err := s.log.List(ctx, opts, func(e audit.Entry) error {
-		found = e.Kind == audit.KindIssuing && bytes.Equal(e.Leaf, leaf)
-		return nil
-	}); err != nil {
-		return logError(err)
-	}
-	if !found {
-		return fmt.Errorf("clearance %s: entry %d of the log is not its own", c.Code, index)
-	}
-	return nil
 }
