@@ -235,7 +235,9 @@ func (s *Slot) lose(ctx context.Context, err error) (report.Outcome, error) {
 	if ctx.Err() != nil {
 		return outcome, context.Cause(ctx)
 	}
-	restarted := errors.Is(err, errRestarted)
+	// A frame that the lost one left half said, and that its successor's first words seem to end, is no fault of the
+	// successor: once a restart is pending, every error is the lost one's.
+	restarted := errors.Is(err, errRestarted) || len(s.pending) > 0
 	if !restarted {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			outcome = report.TimedOut
