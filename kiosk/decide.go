@@ -43,6 +43,7 @@ const (
 	MediumFinding    Code = "medium-finding"    // the device is laid out to confuse, or changes what it shows
 	TooManyFindings  Code = "too-many-findings" // more items with findings than a report can hold
 	TypeNotAllowed   Code = "type-not-allowed"  // the equipment class does not take files of this type
+	ContentRefused   Code = "content-refused"   // a setting of the class's policy refuses: programs, scripts, macros and the like
 )
 
 // The codes of a medium that could not be checked.
@@ -50,7 +51,7 @@ const (
 	EmptyMedium      Code = "empty"                 // there is not one byte on it
 	NoVolume         Code = "no-volume"             // there is no file system on it, so there is nothing to clear
 	Truncated        Code = "truncated"             // a partition table points past the end, or the end is inside a sector
-	Encrypted        Code = "encrypted"             // a volume or file cannot be seen into
+	Encrypted        Code = "encrypted"             // a volume or file cannot be seen into; where the policy refuses that, not cleared
 	Unsupported      Code = "unsupported-volume"    // a file system that this station does not read
 	Damaged          Code = "malformed"             // structures contradict themselves
 	Unreadable       Code = "unreadable"            // the medium returned errors
@@ -117,10 +118,18 @@ var blockReasons = []struct {
 func blocking(rep *report.Report, policy rules.Policy) []Reason {
 	counts := map[report.Check]int{}
 	unknown := 0
+	refused := refusedTypes(rep, policy)
 	count := func(findings []report.Finding) {
 		seen := map[report.Check]bool{} // an item counts once for each check
 		for _, f := range findings {
-			if policy.Severity(f) != report.Block || seen[f.Check] {
+			if policy.Severity(f) != report.Block {
+				continue
+			}
+			if s := rules.SettingOf(f); s != rules.NoSetting && policy.Stance(s) == rules.Refuse {
+				refused[s] = true
+				continue
+			}
+			if seen[f.Check] {
 				continue
 			}
 			seen[f.Check] = true
@@ -150,14 +159,39 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 	if rep.TooMany {
 		out = append(out, Reason{TooManyFindings, fmt.Sprintf("More than %d items have findings.", report.MaxNotClean)})
 	}
+	for _, s := range rules.Settings() {
+		switch {
+		case !refused[s]:
+		case s == rules.Encrypted:
+			out = append(out, Reason{Encrypted, s.Refusal(policy.Class)})
+		default:
+			out = append(out, Reason{ContentRefused, s.Refusal(policy.Class)})
+		}
+	}
 	return append(out, disallowed(rep, policy)...)
 }
 
-// disallowed names the types that the class does not take, in a fixed order.
+// refusedTypes are the settings that refuse because of what lies on the medium, whatever was found about it.
+func refusedTypes(rep *report.Report, policy rules.Policy) map[rules.Setting]bool {
+	refused := map[rules.Setting]bool{}
+	for t, n := range rep.Types {
+		if s := rules.SettingOfType(t); n > 0 && s != rules.NoSetting && policy.Stance(s) == rules.Refuse {
+			refused[s] = true
+		}
+	}
+	locked := rep.Tally.Outcomes[report.Encrypted] > 0 ||
+		slices.ContainsFunc(rep.Volumes, func(v report.Volume) bool { return v.Outcome == report.Encrypted })
+	if locked && policy.Stance(rules.Encrypted) == rules.Refuse {
+		refused[rules.Encrypted] = true
+	}
+	return refused
+}
+
+// disallowed names the types that the class does not take, in a fixed order, less those that a setting refused.
 func disallowed(rep *report.Report, policy rules.Policy) []Reason {
 	var types []string
 	for t, n := range rep.Types {
-		if n > 0 && !policy.Allows(t) {
+		if s := rules.SettingOfType(t); n > 0 && !policy.Allows(t) && (s == rules.NoSetting || policy.Stance(s) != rules.Refuse) {
 			types = append(types, t)
 		}
 	}
@@ -237,10 +271,16 @@ func unseen(rep *report.Report, policy rules.Policy) []Reason {
 			out = append(out, Reason{r.code, plural(int(min(n, 1<<30)), r.one, r.many)})
 		}
 	}
-	if len(out) == 0 { // belt and braces: the kept items must agree with the tally
+	if len(out) == 0 { // belt and braces: the kept items must agree with the tally, and with their own findings
 		for i := range rep.NotClean {
-			if !rep.NotClean[i].Outcome.Seen() {
+			it := &rep.NotClean[i]
+			if !it.Outcome.Seen() {
 				r := outcomeReasons[report.Unscanned]
+				out = append(out, Reason{r.code, r.one})
+				break
+			}
+			if slices.ContainsFunc(it.Findings, func(f report.Finding) bool { return rules.SettingOf(f) == rules.Encrypted }) {
+				r := outcomeReasons[report.Encrypted]
 				out = append(out, Reason{r.code, r.one})
 				break
 			}

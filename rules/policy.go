@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,18 +12,23 @@ import (
 	"pratique/scanner/report"
 )
 
-// Policy says what a medium for one equipment class may hold. The zero value allows no type and so clears nothing but
-// an empty medium.
+// Policy says what a medium for one equipment class may hold. The zero value refuses every setting, allows no type and so
+// clears nothing but an empty medium.
 type Policy struct {
 	Class string
 	// Allow lists the media types that files and streams may have, such as "application/dicom" or "image/*"; "*" is all.
+	// It is not asked about types that a setting decides.
 	Allow []string
-	// Deny takes away from Allow.
+	// Deny takes away from Allow and from what settings let pass.
 	Deny []string
 	// Life is how long a clearance holds; at most 72 hours, which every verifier enforces too.
 	Life time.Duration
-	// severity overrides what a check proposes: keys are CHECK/RULE or CHECK/*, such as "volume/fat-lost-chain".
+
+	stances [settingEnd]Stance
+	// severity overrides what a check proposes: keys are CHECK/RULE or CHECK/*, such as "volume/lost-clusters".
 	severity map[string]report.Severity
+	// floor is what a station raised, with the same keys: nothing else in the policy makes less of it.
+	floor map[string]report.Severity
 }
 
 // Verifiers refuse tokens that live longer than maxLife, whatever a policy says.
@@ -31,14 +37,26 @@ const (
 	maxLife     = 72 * time.Hour
 )
 
+// Limits on what a policy lists. There are some 200 media types that the scanner tells apart, and 150 findings.
+const (
+	maxPatterns   = 256
+	maxSeverities = 1_000 // YARA rules can be named too
+)
+
 // ParsePolicy decodes one policy file.
 //
 //	class = "imaging"
 //	token_hours = 8                                # 1 to 72, default 8
 //	allow_types = ["application/dicom", "image/*"]
 //	deny_types = []
+//	executables = "refuse"                         # as scripts, macros, disk_images, shortcuts, viewers, autorun:
+//	                                               # "refuse", "warn" or "allow"
+//	archives = "refuse"                            # or "allow"
+//	encrypted = "refuse"                           # or "could not check"; encrypted content is never cleared
 //	[severity]
-//	"volume/fat-lost-chain" = "warn"
+//	"volume/lost-clusters" = "warn"                # or "inform" or "block"
+//
+// A setting that is left out refuses.
 func ParsePolicy(text []byte) (Policy, error) {
 	var file struct {
 		Class    string            `toml:"class"`
@@ -46,6 +64,7 @@ func ParsePolicy(text []byte) (Policy, error) {
 		Allow    []string          `toml:"allow_types"`
 		Deny     []string          `toml:"deny_types"`
 		Severity map[string]string `toml:"severity"`
+		Stances
 	}
 	if err := decodeStrict(text, &file); err != nil {
 		return Policy{}, err
@@ -55,45 +74,123 @@ func ParsePolicy(text []byte) (Policy, error) {
 		return Policy{}, fmt.Errorf("class %q: want 1 to 32 of a-z, 0-9 and -", p.Class)
 	}
 	if file.Hours != nil {
-		// Held against the bound as a number of hours: a product of hours and nanoseconds would wrap around.
-		if *file.Hours < 1 || *file.Hours > int64(maxLife/time.Hour) {
-			return Policy{}, errors.New("token_hours: want 1 to 72")
+		life, err := hours(*file.Hours)
+		if err != nil {
+			return Policy{}, err
 		}
-		p.Life = time.Duration(*file.Hours) * time.Hour
+		p.Life = life
 	}
 	if len(p.Allow) == 0 {
 		return Policy{}, errors.New("allow_types: nothing is allowed; write [\"*\"] for everything")
 	}
-	for _, pattern := range slices.Concat(p.Allow, p.Deny) {
-		if pattern != "*" && !strings.Contains(pattern, "/") {
-			return Policy{}, fmt.Errorf("type %q: want KIND/NAME, KIND/* or *", pattern)
-		}
-		if _, err := path.Match(pattern, ""); err != nil {
-			return Policy{}, fmt.Errorf("type %q: %w", pattern, err)
-		}
+	if err := checkTypes(p.Allow, p.Deny); err != nil {
+		return Policy{}, err
 	}
-	for key, word := range file.Severity {
-		s, err := report.ParseSeverity(word)
+	for s, word := range file.Stances.words() {
+		if word == "" {
+			continue // refuses
+		}
+		stance, err := parseStance(Setting(s), word)
+		if err != nil {
+			return Policy{}, err
+		}
+		p.stances[s] = stance
+	}
+	if len(file.Severity) > maxSeverities {
+		return Policy{}, fmt.Errorf("severity: more than %d findings", maxSeverities)
+	}
+	for _, key := range slices.Sorted(maps.Keys(file.Severity)) {
+		proposed, _, known, err := findingOf(key)
+		if err != nil {
+			return Policy{}, err
+		}
+		s, err := report.ParseSeverity(file.Severity[key])
 		if err != nil {
 			return Policy{}, fmt.Errorf("severity of %q: %w", key, err)
 		}
-		if !strings.Contains(key, "/") {
-			return Policy{}, fmt.Errorf("severity key %q: want CHECK/RULE", key)
+		if setting := settingOfRule(key); setting != NoSetting {
+			return Policy{}, fmt.Errorf("severity of %q: the setting %q decides it", key, setting)
+		}
+		if unlowered[key] && known && s > proposed {
+			return Policy{}, fmt.Errorf("severity of %q: it says that nobody could look, and stays %q", key, proposed)
 		}
 		p.severity[key] = s
 	}
 	return p, nil
 }
 
+// hours holds a number against the bound before it becomes a duration: a product of hours and nanoseconds would wrap around.
+func hours(n int64) (time.Duration, error) {
+	if n < 1 || n > int64(maxLife/time.Hour) {
+		return 0, errors.New("token_hours: want 1 to 72")
+	}
+	return time.Duration(n) * time.Hour, nil
+}
+
 func validClass(class string) bool {
 	return len(class) >= 1 && len(class) <= 32 && strings.Trim(class, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// Severity is what a finding does under this policy: the override for its rule, else that for its check, else what the
-// check itself proposed.
+// checkTypes refuses patterns that can match no type, and types that are allowed in vain because a setting decides them.
+func checkTypes(allow, deny []string) error {
+	for i, list := range [][]string{allow, deny} {
+		key := [2]string{"allow_types", "deny_types"}[i]
+		if len(list) > maxPatterns {
+			return fmt.Errorf("%s: more than %d types", key, maxPatterns)
+		}
+		for j, pattern := range list {
+			kind, name, ok := strings.Cut(pattern, "/")
+			switch {
+			case pattern == "*":
+			case !ok || kind == "" || name == "" || strings.Trim(kind+name, "abcdefghijklmnopqrstuvwxyz0123456789.+-_*") != "":
+				return fmt.Errorf("%s: type %q: want KIND/NAME, KIND/* or *, in small letters", key, pattern)
+			case slices.Contains(list[:j], pattern):
+				return fmt.Errorf("%s: %q stands there twice", key, pattern)
+			case i == 0 && SettingOfType(pattern) != NoSetting:
+				return fmt.Errorf("%s: the setting %q decides about %q", key, SettingOfType(pattern), pattern)
+			}
+		}
+	}
+	return nil
+}
+
+// Stance is what the policy says to a setting.
+func (p Policy) Stance(s Setting) Stance {
+	if s > NoSetting && s < settingEnd && slices.Contains(settings[s].stances, p.stances[s]) {
+		return p.stances[s]
+	}
+	return Refuse
+}
+
+// Severity is what a finding does under this policy: what a setting says of it, else the override for its rule, else that for
+// its check, else what the check itself proposed; never less than what the station asks for.
 func (p Policy) Severity(f report.Finding) report.Severity {
-	for _, key := range []string{f.Check.String() + "/" + f.Rule, f.Check.String() + "/*"} {
-		if s, ok := p.severity[key]; ok {
+	key, all := keyOf(f), f.Check.String()+"/*"
+	s := p.agreed(f, key, all)
+	for _, k := range []string{key, all} {
+		if floor, ok := p.floor[k]; ok {
+			s = min(s, floor)
+		}
+	}
+	if s > report.Inform {
+		return report.Block // no severity at all
+	}
+	return s
+}
+
+// agreed is the severity under the pack's policy alone.
+func (p Policy) agreed(f report.Finding, key, all string) report.Severity {
+	if setting := settingOfRule(key); setting != NoSetting {
+		if s, ok := severities[p.Stance(setting)]; ok {
+			return s
+		}
+		return f.Severity
+	}
+	for _, k := range []string{key, all} {
+		if s, ok := p.severity[k]; ok {
+			if unlowered[key] {
+				return min(s, f.Severity)
+			}
 			return s
 		}
 	}
@@ -103,9 +200,14 @@ func (p Policy) Severity(f report.Finding) report.Severity {
 // Allows reports whether files of a media type may be on the medium. Parameters ("; charset=utf-8") do not count. A type
 // that nobody found out is not allowed unless everything is.
 func (p Policy) Allows(mediaType string) bool {
-	mediaType, _, _ = strings.Cut(mediaType, ";")
-	mediaType = strings.TrimSpace(mediaType)
-	return matchAny(p.Allow, mediaType) && !matchAny(p.Deny, mediaType)
+	mediaType = bare(mediaType)
+	if matchAny(p.Deny, mediaType) {
+		return false
+	}
+	if s := SettingOfType(mediaType); s != NoSetting {
+		return p.Stance(s) != Refuse
+	}
+	return matchAny(p.Allow, mediaType)
 }
 
 func matchAny(patterns []string, mediaType string) bool {

@@ -10,7 +10,9 @@
 //	policy/CLASS.toml  what a medium for that equipment class may hold
 //
 // The package trusts the pack's author, and nobody else: decoding is strict, an unknown key is an error, and a class
-// without a policy cannot be screened for. A site adds to a pack with With; it cannot take away.
+// without a policy cannot be screened for. A site adds rules and hashes to a pack with With and makes its policies stricter
+// with Tighten; it can take nothing away that refuses. What a policy can say is in ParsePolicy, what its settings decide in
+// the table of Setting.
 package rules
 
 import (
@@ -46,7 +48,7 @@ type Pack struct {
 	Name     string
 	Version  uint64
 	Digest   [32]byte // over every file of the pack
-	Added    [32]byte // over what With added; zero if nothing was
+	Added    [32]byte // over what With and Tighten added; zero if nothing was
 	YARA     []Source
 	Lists    [][]byte // hash lists as text
 	Policies map[string]Policy
@@ -113,8 +115,8 @@ func (p Pack) With(yara fs.FS, list io.Reader) (Pack, error) {
 	if yara == nil && list == nil {
 		return p, nil
 	}
-	sum := newPackDigest()
-	sum.add("pack", p.Digest[:])
+	sum, before := newPackDigest(), p.InForce()
+	sum.add("pack", before[:])
 	if yara != nil {
 		added, err := loadYARA(yara, ".", sum)
 		if err != nil {

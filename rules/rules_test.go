@@ -112,7 +112,7 @@ token_hours = 4
 allow_types = ["application/dicom", "image/*"]
 deny_types = ["image/svg+xml"]
 [severity]
-"volume/name-reserved" = "block"
+"volume/name-device" = "block"
 "structure/*" = "warn"
 `))
 	if err != nil {
@@ -132,7 +132,7 @@ deny_types = ["image/svg+xml"]
 		f    report.Finding
 		want report.Severity
 	}{
-		{report.Finding{Check: report.CheckVolume, Rule: "name-reserved", Severity: report.Warn}, report.Block},
+		{report.Finding{Check: report.CheckVolume, Rule: "name-device", Severity: report.Warn}, report.Block},
 		{report.Finding{Check: report.CheckVolume, Rule: "other", Severity: report.Warn}, report.Warn},
 		{report.Finding{Check: report.CheckStructure, Rule: "any", Severity: report.Block}, report.Warn},
 		{report.Finding{Check: report.CheckYARA, Rule: "any"}, report.Block},

@@ -1,0 +1,91 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+
+	"pratique/scanner/report"
+)
+
+// words are the findings that a policy can name, for each check those that the scanner proposes to block, to warn of and to
+// inform of (the worst, where it depends). The scanner is not imported for them: a policy is decoded where no medium is
+// read. A test holds this table against the scanner's sources, both ways.
+var words = map[report.Check][3]string{
+	report.CheckBlocklist: {"blocklist", "", ""},
+	report.CheckStructure: {
+		"disguised-program stream-program disguised-script double-extension polyglot autorun shortcut-command shortcut-program " +
+			"shortcut-control-panel shortcut-hidden shortcut-damaged network-path folder-class dicom-preamble check-failed launcher " +
+			"blank-folder root-limit volume-limit",
+		"executable executable-name script double-extension-text type-mismatch embedded-archive embedded-document self-extracting " +
+			"disk-image macro encrypted-content svg-script autorun-elsewhere shortcut shortcut-overlay dicom-preamble-data " +
+			"dicom-damaged hidden-tree root-program root-script root-shortcut folder-program viewer dicomdir-damaged " +
+			"dicomdir-missing tree-limit",
+		"autorun-icon folder-recycle web-link dicom-tiff dicom-pdf dicom-cda dicom-model dicomdir-extra dicomdir-names " +
+			"dicomdir-foreign",
+	},
+	report.CheckVolume: {
+		"",
+		"after-end-mark attribute-reserved bad-clusters bitmap-length boot-copies-differ chain-longer cloud-file " +
+			"compressed-by-windows compression-unknown content-damaged deduplicated directory-content directory-junk " +
+			"directory-size dots-missing encrypted entry-damaged fat-not-mirrored index-differs label-odd " +
+			"label-with-content link log-not-empty long-name-broken long-name-odd long-name-orphan many-names " +
+			"name-control name-device name-direction name-hash name-illegal name-invisible name-leading-space " +
+			"name-surrogate name-trailing name-twice names-differ not-indexed orphan record-junk records-differ " +
+			"reparse-damaged reparse-unknown short-name-illegal spare-bytes table-copies-differ upcase-table",
+		"boot-copy-missing deleted-entries empty-with-cluster fat-marks-differ fat-type-odd lost-clusters name-code-page " +
+			"stale-names unknown-entry vendor-entry volume-dirty volume-errors",
+	},
+	report.CheckMedium: {
+		"medium-changes too-many-partitions",
+		"data-outside-volumes empty-medium extended-branches extended-broken extended-loop gpt-absurd gpt-checksum " +
+			"gpt-copies-differ gpt-one-copy gpt-twice gpt-unguarded gpt-unreadable hybrid-table medium-short medium-unreadable " +
+			"partition-beyond-end partition-odd partitions-overlap polyglot sector-size volume-and-table volume-outside-partitions",
+		"boot-code gpt-copy-place hidden-partition",
+	},
+}
+
+// unlowered are findings that say that nobody could look, or that the medium lies: no policy makes less of them.
+var unlowered = map[string]bool{
+	"structure/check-failed": true, "structure/root-limit": true, "structure/volume-limit": true,
+	"medium/too-many-partitions": true, "medium/medium-changes": true,
+}
+
+// maxRuleName is YARA's limit on an identifier. https://yara.readthedocs.io/en/stable/writingrules.html
+const maxRuleName = 128
+
+func keyOf(f report.Finding) string { return f.Check.String() + "/" + f.Rule }
+
+// findingOf splits a key of [severity]. all says that it is for every finding of a check, known that the worst that the
+// scanner proposes for it is proposed: the names of YARA rules are the pack's, and their own metadata says it.
+func findingOf(key string) (proposed report.Severity, all, known bool, err error) {
+	check, rule, ok := strings.Cut(key, "/")
+	if !ok {
+		return 0, false, false, fmt.Errorf("severity key %q: want CHECK/RULE or CHECK/*", key)
+	}
+	if check == report.CheckYARA.String() {
+		if rule == "*" {
+			return 0, true, false, nil
+		}
+		if rule == "" || len(rule) > maxRuleName || strings.Trim(rule, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+			return 0, false, false, fmt.Errorf("severity key %q: no YARA rule can have this name", key)
+		}
+		return 0, false, false, nil
+	}
+	for c, lists := range words {
+		if c.String() != check {
+			continue
+		}
+		if rule == "*" {
+			return 0, true, false, nil
+		}
+		for severity, list := range lists {
+			for _, word := range strings.Fields(list) {
+				if word == rule {
+					return report.Severity(severity), false, true, nil
+				}
+			}
+		}
+		return 0, false, false, fmt.Errorf("severity key %q: the check %q has no such finding", key, check)
+	}
+	return 0, false, false, fmt.Errorf("severity key %q: there is no check %q", key, check)
+}
