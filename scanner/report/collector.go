@@ -218,6 +218,9 @@ func (c *Collector) countType(it *Item) {
 	if it.Kind == Directory || it.Kind == Area || it.Type == "" && !it.Outcome.Seen() {
 		return // what was not seen has no type, and its outcome refuses
 	}
+	if it.ofWindows() {
+		return
+	}
 	key := it.Type
 	if key == "" {
 		key = noType
@@ -227,6 +230,14 @@ func (c *Collector) countType(it *Item) {
 		key = otherType
 	}
 	c.report.Types[key]++
+}
+
+// ofWindows reports whether an item is one of the two files that Windows writes to every stick by itself, and has no room
+// for content: 12 and 76 bytes. No equipment class needs to take bytes of an unknown type for them.
+func (it *Item) ofWindows() bool {
+	const folder, most = "System Volume Information", 128
+	return it.Kind == File && it.Size <= most && it.Type == "application/octet-stream" &&
+		(it.Path == folder+"/WPSettings.dat" || it.Path == folder+"/IndexerVolumeGuid")
 }
 
 func (c *Collector) keep(it *Item) {
