@@ -40,6 +40,9 @@ type Screening struct {
 	Deep    bool
 	Workers string // the folder of scanworker and yaraworker
 	OutDir  string // where token and manifest go besides the state; empty for nowhere
+	Slots   int    // yaraworkers side by side; 0 is one for each core
+	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own.
+	RequireNamespaces bool
 	// Item is called for each item, in the order of the scan, before it reaches the log; nil for nobody.
 	Item func(*report.Item)
 	// Progress is called several times a second; nil for nobody.

@@ -40,7 +40,7 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 	for _, src := range want.Pack.YARA {
 		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
 	}
-	if t.rules, _, err = worker.Compile(ctx, worker.Config{Dir: want.Workers}, sources); err != nil {
+	if t.rules, _, err = worker.Compile(ctx, worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}, sources); err != nil {
 		var bad *worker.CompileError
 		if errors.As(err, &bad) {
 			return tools{}, fmt.Errorf("%w: %w", ErrRules, err)
@@ -81,9 +81,13 @@ func (t tools) close() {
 	}
 }
 
-// config is how the workers of one session run: a slot for each core.
+// config is how the workers of one session run: a slot for each core, or as many as are wanted.
 func (t tools) config(want Screening) worker.Config {
-	cfg := worker.Config{Dir: want.Workers, Slots: min(runtime.NumCPU(), worker.MaxSlots), Rules: t.rules, Deep: want.Deep}
+	slots := want.Slots
+	if slots == 0 {
+		slots = min(runtime.NumCPU(), worker.MaxSlots)
+	}
+	cfg := worker.Config{Dir: want.Workers, Slots: slots, Rules: t.rules, Deep: want.Deep, RequireNamespaces: want.RequireNamespaces}
 	if t.list != nil {
 		cfg.Lists = []*os.File{t.list}
 	}

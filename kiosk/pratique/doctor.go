@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pratique/kiosk"
-	"pratique/rules/baseline"
+	"pratique/kiosk/config"
+	"pratique/rules"
 )
 
 // What doctor says of one thing.
@@ -42,6 +43,7 @@ type check struct {
 func (p *program) doctor(ctx context.Context, args []string) (int, error) {
 	set := p.flags("doctor", "", "doctor --json")
 	asJSON := set.Bool("json", false, "print one JSON object")
+	configFile := configFlag(set)
 	state := stateFlag(set)
 	if err := parse(set, args, 0); err != nil {
 		return 0, err
@@ -50,8 +52,12 @@ func (p *program) doctor(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	checks := []check{kernelCheck()}
-	checks = append(checks, workerChecks(ctx)...)
+	cfg, pack, configured, err := configChecks(*configFile)
+	if err != nil {
+		return 0, err
+	}
+	checks := append([]check{kernelCheck()}, configured...)
+	checks = append(checks, workerChecks(ctx, cfg, pack)...)
 	checks = append(checks, stateChecks(ctx, dir)...)
 	well := !slices.ContainsFunc(checks, func(c check) bool { return c.State == stateFailed })
 
@@ -117,7 +123,7 @@ var layerWords = map[string]struct{ text, hint string }{
 
 const namespaceHint = "allow user namespaces: user.max_user_namespaces, kernel.unprivileged_userns_clone, or the container's own rules"
 
-func workerChecks(ctx context.Context) []check {
+func workerChecks(ctx context.Context, cfg config.Config, pack rules.Pack) []check {
 	dir, err := workerDir()
 	if err != nil {
 		return []check{{"programs", stateFailed, err.Error(), ""}}
@@ -148,11 +154,14 @@ func workerChecks(ctx context.Context) []check {
 			if c.Hint == "" {
 				c.State = stateFailed
 			}
+			if cfg.Scan.RequireNamespaces && strings.HasSuffix(layer, "-namespace") {
+				c.State, c.Text = stateFailed, c.Text+", and the configuration requires it"
+			}
 		}
 		out = append(out, c)
 	}
 	out = append(out, attemptChecks(jail)...)
-	return append(out, ruleChecks(ctx, dir, jail.Library)...)
+	return append(out, ruleChecks(ctx, dir, jail.Library, pack)...)
 }
 
 // attemptChecks gives one line for each worker that was attacked, and one for each attempt that was not refused.
@@ -182,17 +191,13 @@ func attemptChecks(jail kiosk.Jail) (out []check) {
 	return out
 }
 
-func ruleChecks(ctx context.Context, dir, library string) []check {
+func ruleChecks(ctx context.Context, dir, library string, pack rules.Pack) []check {
 	out := []check{{"libyara", stateOK, "built with " + library, ""}}
-	pack, err := baseline.Pack()
-	if err != nil {
-		return append(out, check{"rules", stateFailed, err.Error(), ""})
-	}
 	n, err := kiosk.CheckRules(ctx, dir, pack)
 	if err != nil {
 		return append(out, check{"rules", stateFailed, err.Error(), "the programs may be of different versions: install them together"})
 	}
-	return append(out, check{"rules", stateOK, fmt.Sprintf("%s version %d: %s", pack.Name, pack.Version, count(uint64(n), "rule", "rules")), ""})
+	return append(out, check{"rules", stateOK, fmt.Sprintf("%s version %d: %s, digest %.8x", pack.Name, pack.Version, count(uint64(n), "rule", "rules"), pack.InForce()), ""})
 }
 
 func stateChecks(ctx context.Context, dir string) []check {

@@ -1,6 +1,6 @@
 // Command pratique is the station's command line: it screens a medium, shows and saves clearances, and reads the log.
 //
-//	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--out DIR] [--json] [--items] [--deep] TARGET
+//	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--config FILE] [--out DIR] [--json] [--items] [--deep] TARGET
 //	pratique clearance show ID | save --out DIR ID
 //	pratique audit list | verify
 //	pratique doctor
@@ -8,6 +8,7 @@
 //
 // Data goes to standard output, words to standard error. Without a daemon each verb opens the state itself: the folder
 // named with --state, else the service's own, else the user's. Screening here always signs with the demonstration key.
+// The station's configuration is read from --config, else from /etc/pratique/station.toml if that exists.
 //
 // Exit codes: 0 done, or the medium is cleared; 3 not cleared; 4 could not check; 2 usage; 1 the kiosk itself
 // failed, or the log is not sound.
@@ -26,6 +27,7 @@ import (
 	"syscall"
 
 	"pratique/kiosk"
+	"pratique/kiosk/config"
 )
 
 // The exit codes of the contract.
@@ -128,7 +130,9 @@ func (p *program) fail(err error) int {
 	case errors.Is(err, kiosk.ErrTarget):
 		code, hint = exitUsage, "give a disk image or a block device"
 	case errors.Is(err, kiosk.ErrClass):
-		code, hint = exitUsage, "the equipment classes are: "+strings.Join(baselineClasses(), ", ")
+		code, hint = exitUsage, "pratique doctor shows what each class allows"
+	case errors.Is(err, config.ErrConfig):
+		hint = "nothing is screened with half a configuration; correct the file, and pratique doctor shows what is in force"
 	case errors.Is(err, kiosk.ErrRules):
 		code, hint = exitUsage, "nothing was screened; correct the rules or the blocklist, or leave the flag out"
 	case errors.Is(err, kiosk.ErrOut):

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/clearance"
+	"pratique/kiosk/config"
 	"pratique/rules"
 	"pratique/rules/baseline"
 	"pratique/scanner/report"
@@ -27,18 +29,23 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	asJSON := set.Bool("json", false, "print one JSON object")
 	items := set.Bool("items", false, "list every item")
 	deep := set.Bool("deep", false, "scan unallocated space and slack too")
+	configFile := configFlag(set)
 	state := stateFlag(set)
 	if err := parse(set, args, 1); err != nil {
 		return 0, err
 	}
 	target := set.Arg(0)
 
-	pack, err := loadPack(*rulesDir, *listFile)
+	cfg, err := loadConfig(*configFile)
+	if err != nil {
+		return 0, err
+	}
+	pack, err := loadPack(cfg, *rulesDir, *listFile)
 	if err != nil {
 		return 0, err
 	}
 	if _, ok := pack.Policies[*class]; !ok {
-		return 0, fmt.Errorf("%w: %q", kiosk.ErrClass, *class)
+		return 0, fmt.Errorf("%w: %q; there are: %s", kiosk.ErrClass, *class, strings.Join(slices.Sorted(maps.Keys(pack.Policies)), ", "))
 	}
 	if err := kiosk.CheckTarget(target); err != nil {
 		return 0, err
@@ -59,8 +66,8 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 
 	meter := newMeter(p.stderr)
 	view := newScreenView(*asJSON, *items)
-	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep, Workers: workers, OutDir: *out,
-		Item: view.item, Progress: meter.show})
+	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
+		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, OutDir: *out, Item: view.item, Progress: meter.show})
 	meter.clear()
 	if err != nil {
 		return 0, err
@@ -83,9 +90,12 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	return exitCouldNotCheck, nil
 }
 
-// loadPack is the pack in force with what the command line adds.
-func loadPack(rulesDir, listFile string) (rules.Pack, error) {
+// loadPack is the pack in force, under the station's own policies, with what the command line adds.
+func loadPack(cfg config.Config, rulesDir, listFile string) (rules.Pack, error) {
 	pack, err := baseline.Pack()
+	if err == nil {
+		pack, err = cfg.Apply(pack)
+	}
 	if err != nil {
 		return rules.Pack{}, err
 	}
@@ -113,19 +123,6 @@ func loadPack(rulesDir, listFile string) (rules.Pack, error) {
 		return rules.Pack{}, fmt.Errorf("%w: %w", kiosk.ErrRules, err)
 	}
 	return pack, nil
-}
-
-func baselineClasses() []string {
-	pack, err := baseline.Pack()
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for class := range pack.Policies {
-		out = append(out, class)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // workerDir is where scanworker and yaraworker are: beside this program.
