@@ -149,3 +149,39 @@ func TestPolicyMistakesAreToldInWords(t *testing.T) {
 		}
 	}
 }
+
+// What ships says each setting in words, and the class for offices blocks nothing that the scanner itself does not: the
+// corpus of real files that the scanner is held against is its corpus, too.
+func TestShippedPoliciesSayEverySetting(t *testing.T) {
+	for _, class := range []string{"general", "imaging", "infusion", "laboratory"} {
+		text, err := os.ReadFile(filepath.Join("baseline", "policy", class+".toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := ParsePolicy(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range Settings() {
+			if !strings.Contains(string(text), "\n"+s.String()+" = ") {
+				t.Errorf("%s does not say %s", class, s)
+			}
+			if class != "general" && p.Stance(s) != Refuse {
+				t.Errorf("%s: %s is %v on a device", class, s, p.Stance(s))
+			}
+		}
+		for check, lists := range words {
+			for severity, list := range lists {
+				for _, word := range strings.Fields(list) {
+					f := report.Finding{Check: check, Rule: word, Severity: report.Severity(severity)}
+					switch got := p.Severity(f); {
+					case class == "general" && got < f.Severity:
+						t.Errorf("general makes %s %v, the scanner proposes %v", keyOf(f), got, f.Severity)
+					case got > f.Severity:
+						t.Errorf("%s makes less of %s", class, keyOf(f))
+					}
+				}
+			}
+		}
+	}
+}

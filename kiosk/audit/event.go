@@ -191,7 +191,7 @@ type Rules struct {
 	Name    Word   `cbor:"1,keyasint" json:"name"`
 	Version uint64 `cbor:"2,keyasint" json:"version"`
 	Digest  Digest `cbor:"3,keyasint" json:"digest"`
-	Added   Digest `cbor:"4,keyasint" json:"added"` // over rules and lists added on the command line; zero if none
+	Added   Digest `cbor:"4,keyasint" json:"added"` // over rules and lists added on the command line and the station's own policies; zero if none
 }
 
 // Counts is what a scan saw.

@@ -79,10 +79,43 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", built.bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("STICKS", built.sticks)
 			env.Setenv("STATE", filepath.Join(env.WorkDir, "state"))
+			for name, files := range smallSticks() {
+				if err := smallStick(filepath.Join(env.WorkDir, name+".img"), files); err != nil {
+					return err
+				}
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace},
 	})
+}
+
+// smallSticks are what the scripts need beside the samples: images alone, and a program under its own name.
+func smallSticks() map[string][]stick.File {
+	program := make([]byte, 600)
+	copy(program, "MZ")
+	program[0x3C] = 128
+	copy(program[128:], "PE\x00\x00\x64\x86")
+	return map[string][]stick.File{
+		// Windows writes the last two to every stick, and no class must take bytes of an unknown type for them.
+		"images": {{Path: "PICTURE.PNG", Data: stick.PNG(32, 32, 1)}, {Path: "System Volume Information/WPSettings.dat", Data: []byte("\x0C\x00\x00\x00\x9F\x31\xEB\x07\x5C\x11\xD4\x5F")},
+			{Path: "System Volume Information/IndexerVolumeGuid", Data: bytes.Repeat([]byte("{\x00"), 38)}},
+		"program": {{Path: "Setup/SETUP.EXE", Data: program}},
+	}
+}
+
+// smallStick writes one volume without a partition table.
+func smallStick(name string, files []stick.File) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(16 * mega); err != nil {
+		return err
+	}
+	_, err = stick.WriteFAT(f, stick.FAT{Bits: 16, Bytes: 16 * mega}, files)
+	return err
 }
 
 // exits CODE PROGRAM ARGS...: runs a program and wants this exit code. Output goes to the files stdout and stderr, which
