@@ -198,9 +198,12 @@ func (p Policy) agreed(f report.Finding, key, all string) report.Severity {
 }
 
 // Allows reports whether files of a media type may be on the medium. Parameters ("; charset=utf-8") do not count. A type
-// that nobody found out is not allowed unless everything is.
+// that nobody found out, or that a report had no room for, is not allowed unless everything is.
 func (p Policy) Allows(mediaType string) bool {
 	mediaType = bare(mediaType)
+	if !strings.Contains(mediaType, "/") {
+		return p.allowsEverything()
+	}
 	if matchAny(p.Deny, mediaType) {
 		return false
 	}
@@ -208,6 +211,15 @@ func (p Policy) Allows(mediaType string) bool {
 		return p.Stance(s) != Refuse
 	}
 	return matchAny(p.Allow, mediaType)
+}
+
+func (p Policy) allowsEverything() bool {
+	for s := range settings {
+		if len(settings[s].types) > 0 && p.Stance(Setting(s)) == Refuse {
+			return false
+		}
+	}
+	return slices.Contains(p.Allow, "*") && len(p.Deny) == 0
 }
 
 func matchAny(patterns []string, mediaType string) bool {

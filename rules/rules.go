@@ -205,11 +205,17 @@ func (d *packDigest) add(name string, text []byte) {
 
 func (d *packDigest) sum() [32]byte { return sha256.Sum256(d.buf.Bytes()) }
 
-// decodeStrict decodes TOML and refuses keys that v does not have.
+// decodeStrict decodes TOML and refuses keys that v does not have. The library also takes a key in capitals for the one in
+// small letters, so that two lines could give one setting, and the order of a map would choose.
 func decodeStrict(text []byte, v any) error {
 	meta, err := toml.Decode(string(text), v)
 	if err != nil {
 		return err
+	}
+	for _, key := range meta.Keys() {
+		if len(key) == 1 && key[0] != strings.ToLower(key[0]) {
+			return fmt.Errorf("unknown key %q: keys are in small letters", key[0])
+		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return fmt.Errorf("unknown key %q", unknown[0].String())

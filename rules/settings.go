@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"pratique/scanner/report"
@@ -126,25 +125,24 @@ func Settings() []Setting {
 // SettingOf is the setting that decides about a finding, NoSetting if there is none.
 func SettingOf(f report.Finding) Setting { return settingOfRule(keyOf(f)) }
 
-func settingOfRule(key string) Setting {
-	for s := range settings {
-		if slices.Contains(settings[s].rules, key) {
-			return Setting(s)
-		}
-	}
-	return NoSetting
-}
+func settingOfRule(key string) Setting { return byRule[key] }
 
 // SettingOfType is the setting that decides about a media type, NoSetting if there is none. Parameters do not count.
-func SettingOfType(mediaType string) Setting {
-	mediaType = bare(mediaType)
+func SettingOfType(mediaType string) Setting { return byType[bare(mediaType)] }
+
+// byRule and byType are the table from the other side: a medium can have half a million findings.
+var byRule, byType = func() (map[string]Setting, map[string]Setting) {
+	rules, types := map[string]Setting{}, map[string]Setting{}
 	for s := range settings {
-		if slices.Contains(settings[s].types, mediaType) {
-			return Setting(s)
+		for _, rule := range settings[s].rules {
+			rules[rule] = Setting(s)
+		}
+		for _, kind := range settings[s].types {
+			types[kind] = Setting(s)
 		}
 	}
-	return NoSetting
-}
+	return rules, types
+}()
 
 // bare is a media type without its parameters, such as "; charset=utf-8".
 func bare(mediaType string) string {

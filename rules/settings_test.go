@@ -67,6 +67,28 @@ func TestSettingsTableIsSound(t *testing.T) {
 	}
 }
 
+// A type that a report has no room for can be any, so it passes only where any does.
+func TestTypesThatNobodyNamesPassOnlyWithEverything(t *testing.T) {
+	const all = "executables = \"warn\"\nscripts = \"warn\"\narchives = \"allow\"\ndisk_images = \"warn\"\nshortcuts = \"warn\"\n"
+	for text, want := range map[string]bool{
+		"allow_types = [\"*\"]\n" + all:                                        true,
+		"allow_types = [\"*\"]\n" + strings.Replace(all, "allow", "refuse", 1): false,
+		"allow_types = [\"*\"]\ndeny_types = [\"application/pdf\"]\n" + all:    false,
+		"allow_types = [\"application/*\", \"text/*\", \"image/*\"]\n" + all:   false,
+		"allow_types = [\"*\"]\n":                                              false,
+	} {
+		p, err := ParsePolicy([]byte("class = \"x\"\n" + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []string{"other", "unknown", ""} {
+			if p.Allows(kind) != want {
+				t.Errorf("%q passes: %v under\n%s", kind, !want, text)
+			}
+		}
+	}
+}
+
 // Whatever is not in a policy refuses, and so does what nobody can have written.
 func TestSettingsThatAreLeftOutRefuse(t *testing.T) {
 	p, err := ParsePolicy([]byte("class = \"general\"\nallow_types = [\"*\"]\n"))
@@ -122,6 +144,8 @@ func TestPolicyMistakesAreToldInWords(t *testing.T) {
 	const head = "class = \"x\"\nallow_types = [\"text/plain\"]\n"
 	for text, want := range map[string]string{
 		head + "executable = \"refuse\"":                                "unknown key",
+		head + "Executables = \"refuse\"":                               "small letters",
+		head + "executables = \"warn\"\nEXECUTABLES = \"allow\"":        "small letters",
 		head + "executables = true":                                     "incompatible types",
 		head + "executables = \"never\"":                                `"refuse" or "warn" or "allow"`,
 		head + "archives = \"warn\"":                                    `"refuse" or "allow"`,

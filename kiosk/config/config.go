@@ -63,6 +63,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/BurntSushi/toml"
@@ -197,6 +198,13 @@ func Parse(text []byte) (Config, error) {
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return Config{}, at(text, fmt.Errorf("there is no key %q", unknown[0].String()), unknown[0]...)
+	}
+	for _, key := range meta.Keys() {
+		// The library takes a key in capitals for the one in small letters: two lines could give one value. The names of
+		// YARA rules below severity are no keys of ours.
+		if name := key.String(); name != strings.ToLower(name) && (len(key) < 4 || key[2] != "severity") {
+			return Config{}, at(text, fmt.Errorf("there is no key %q: keys and classes are in small letters", name), key...)
+		}
 	}
 	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Classes: file.Classes,
 		Scan: Scan{RequireNamespaces: true, Deep: file.Scan.Deep, Workers: file.Scan.Workers}}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pratique/kiosk/worker"
 	"pratique/rules"
 	"pratique/rules/baseline"
 )
@@ -122,25 +123,29 @@ func TestDefaults(t *testing.T) {
 func TestMistakesAreToldWithTheirLine(t *testing.T) {
 	const device = "[[device]]\nport = \"1-4\"\nname = \"x\"\ndigest = \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n"
 	for text, want := range map[string]string{
-		"\n[scna]\ndeep = true":                                 `line 2: there is no key "scna"`,
-		"[scan]\ndeep = true\nfast = true":                      `line 3: there is no key "scan.fast"`,
-		"[class.imaging]\nallow = []":                           `line 2: there is no key "class.imaging.allow"`,
-		"[[port]]\npath = \"1-2\"\nname = \"a\"\nnumber = 1":    `line 4: there is no key`,
-		"name = \"x\"":                                          `line 1: there is no key "name"`,
-		"[scan]\ndeep = 1":                                      "line 2",
-		"[scan]\nworkers = \"two\"":                             "line 2",
-		"[scan]\nworkers = 33":                                  "line 2: workers: want 0 to 32",
-		"[scan]\nworkers = -1":                                  "line 2: workers",
-		"[scan]\nworkers = 99999999999999999999":                "line 2",
-		"[scan]\ndeep = true\ndeep = false":                     "line 3",
-		"[scan]\n[scan]":                                        "line 2",
-		"[class.imaging]\n[class.imaging]":                      "line 2",
-		"[scan":                                                 "line 1",
-		"[station]\nname = \"a\\u202Eb\"":                       "line 2: name: holds characters",
-		"[station]\nsite = \" x\"":                              "line 2: site: begins or ends",
-		"[station]\nname = \"" + strings.Repeat("x", 65) + "\"": "line 2: name: longer",
-		"[[port]]\npath = \"usb1\"\nname = \"x\"":               "line 1: port: path \"usb1\"",
-		"[[port]]\npath = \"1-2\"":                              "line 1: port: name: is missing",
+		"\n[scna]\ndeep = true":                                     `line 2: there is no key "scna"`,
+		"[scan]\ndeep = true\nfast = true":                          `line 3: there is no key "scan.fast"`,
+		"[class.imaging]\nallow = []":                               `line 2: there is no key "class.imaging.allow"`,
+		"[[port]]\npath = \"1-2\"\nname = \"a\"\nnumber = 1":        `line 4: there is no key`,
+		"name = \"x\"":                                              `line 1: there is no key "name"`,
+		"[scan]\nDeep = true":                                       `line 2: there is no key "scan.Deep"`,
+		"[scan]\ndeep = true\n[Scan]\ndeep = false":                 `line 3: there is no key "Scan`,
+		"[class.imaging]\nmacros = \"refuse\"\nMacros = \"refuse\"": `line 3: there is no key`,
+		"[class.CT]\nbase = \"imaging\"":                            `small letters`,
+		"[scan]\ndeep = 1":                                          "line 2",
+		"[scan]\nworkers = \"two\"":                                 "line 2",
+		"[scan]\nworkers = 33":                                      "line 2: workers: want 0 to 32",
+		"[scan]\nworkers = -1":                                      "line 2: workers",
+		"[scan]\nworkers = 99999999999999999999":                    "line 2",
+		"[scan]\ndeep = true\ndeep = false":                         "line 3",
+		"[scan]\n[scan]":                                            "line 2",
+		"[class.imaging]\n[class.imaging]":                          "line 2",
+		"[scan":                                                     "line 1",
+		"[station]\nname = \"a\\u202Eb\"":                           "line 2: name: holds characters",
+		"[station]\nsite = \" x\"":                                  "line 2: site: begins or ends",
+		"[station]\nname = \"" + strings.Repeat("x", 65) + "\"":     "line 2: name: longer",
+		"[[port]]\npath = \"usb1\"\nname = \"x\"":                   "line 1: port: path \"usb1\"",
+		"[[port]]\npath = \"1-2\"":                                  "line 1: port: name: is missing",
 		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-2\"\nname = \"b\"": "line 4: port: path \"1-2\" stands there twice",
 		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-3\"\nname = \"a\"": "line 4: port: name \"a\" stands there twice",
 		"[[port]]\npath = \"1-4\"\nname = \"a\"\n" + device:                              "line 4: device: port \"1-4\" is one for media",
@@ -216,6 +221,18 @@ func TestFileThatIsThereIsNeverReplacedByDefaults(t *testing.T) {
 		if c, err := Load(name); !errors.Is(err, ErrConfig) || errors.Is(err, fs.ErrNotExist) || !reflect.DeepEqual(c, Config{}) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
+	}
+}
+
+func TestYARARulesKeepTheirCapitals(t *testing.T) {
+	if _, err := Parse([]byte("[class.general.severity]\n\"yara/Every_PDF\" = \"block\"\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLimitsAreThoseOfTheWorkers(t *testing.T) {
+	if maxWorkers != worker.MaxSlots {
+		t.Errorf("a file may ask for %d workers, and %d can be run", maxWorkers, worker.MaxSlots)
 	}
 }
 
