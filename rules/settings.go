@@ -164,7 +164,8 @@ type Stances struct {
 }
 
 func (s *Stances) words() [settingEnd]string {
-	return [settingEnd]string{"", s.Executables, s.Scripts, s.Macros, s.Encrypted, s.Archives, s.DiskImages, s.Shortcuts, s.Viewers, s.Autorun}
+	return [settingEnd]string{Executables: s.Executables, Scripts: s.Scripts, Macros: s.Macros, Encrypted: s.Encrypted,
+		Archives: s.Archives, DiskImages: s.DiskImages, Shortcuts: s.Shortcuts, Viewers: s.Viewers, Autorun: s.Autorun}
 }
 
 // parseStance reads the word for one setting.

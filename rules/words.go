@@ -66,7 +66,7 @@ func findingOf(key string) (proposed report.Severity, all, known bool, err error
 		if rule == "*" {
 			return 0, true, false, nil
 		}
-		if rule == "" || len(rule) > maxRuleName || strings.Trim(rule, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		if rule == "" || len(rule) > maxRuleName || strings.Trim(strings.ToLower(rule), "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 			return 0, false, false, fmt.Errorf("severity key %q: no YARA rule can have this name", key)
 		}
 		return 0, false, false, nil

@@ -446,3 +446,31 @@ func FuzzCollector(f *testing.F) {
 		}
 	})
 }
+
+func TestTypesOfWhatWindowsWritesAreNotCounted(t *testing.T) {
+	const folder = "System Volume Information/"
+	counted := func(it Item) bool {
+		c := NewCollector(Job{}, nil)
+		it.Outcome = Clean
+		c.countType(&it)
+		return len(c.report.Types) > 0
+	}
+	for name, size := range map[string]int64{"WPSettings.dat": 12, "IndexerVolumeGuid": 76} {
+		own := Item{Kind: File, Path: folder + name, Size: size, Type: "application/octet-stream"}
+		if counted(own) {
+			t.Errorf("%s counts", name)
+		}
+		for why, change := range map[string]func(*Item){
+			"room for content": func(it *Item) { it.Size = 129 },
+			"a known type":     func(it *Item) { it.Type = "application/vnd.microsoft.portable-executable" },
+			"a stream":         func(it *Item) { it.Kind = Stream },
+			"another folder":   func(it *Item) { it.Path = "a/" + it.Path },
+			"another name":     func(it *Item) { it.Path += ".exe" },
+		} {
+			it := own
+			if change(&it); !counted(it) {
+				t.Errorf("%s with %s does not count", name, why)
+			}
+		}
+	}
+}
