@@ -23,6 +23,8 @@ var plan = map[string][]string{
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/usb":          {"kiosk/usb/gate", "golang.org/x/sys"},
+	"kiosk/usb/gate":     {},
 	"kiosk/worker":       {"scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},

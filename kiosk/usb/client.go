@@ -1,0 +1,221 @@
+package usb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pratique/kiosk/usb/gate"
+)
+
+// ErrGate says that usbgate does not answer, or is not there. It is for good: another has to be started, and every device
+// be plugged in anew.
+var ErrGate = errors.New("the process that guards the USB ports does not answer")
+
+// answerTime is longer than the kernel waits for a device that does not answer to being configured (5 s for each request of
+// a few).
+const answerTime = 20 * time.Second
+
+// GateConfig is how usbgate is started.
+type GateConfig struct {
+	Path   string   // of the program
+	Media  []string // ports on which it may authorise media and hubs
+	Own    []string // ports on which it may authorise the station's own devices
+	Reader int      // the user that usbreader runs as, who gets the device nodes
+	Sys    string   // where sysfs is; empty for /sys
+	Dev    string   // where the device nodes are; empty for /dev/bus/usb
+}
+
+// Gate is the connection to usbgate. It is safe for several goroutines; one request is answered before the next is sent.
+type Gate struct {
+	mu     sync.Mutex
+	conn   *net.UnixConn
+	broken error
+	cmd    *exec.Cmd // nil if another started it
+}
+
+// StartGate starts usbgate at the other end of a socket pair. That works for root only; a station's service manager starts
+// it behind a socket instead, for DialGate. It ends when the socket is closed, by Close or by this process's death.
+func StartGate(ctx context.Context, cfg GateConfig) (*Gate, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGate, err)
+	}
+	own, its := os.NewFile(uintptr(fds[0]), "gate"), os.NewFile(uintptr(fds[1]), "gate")
+	defer own.Close()
+	defer its.Close()
+	args := []string{"-reader", strconv.Itoa(cfg.Reader)}
+	for _, o := range []struct{ flag, value string }{{"-sys", cfg.Sys}, {"-dev", cfg.Dev}} {
+		if o.value != "" {
+			args = append(args, o.flag, o.value)
+		}
+	}
+	for _, port := range cfg.Own {
+		args = append(args, "-own", port)
+	}
+	cmd := exec.CommandContext(ctx, cfg.Path, append(append(args, "--"), cfg.Media...)...)
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{its}
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a key at a terminal is for this process, which then closes the socket
+	conn, err := packetConn(own)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Cancel = conn.Close // an end by the context is an end by the socket: usbgate takes back what it gave
+	cmd.WaitDelay = answerTime
+	if err := cmd.Start(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%w: %w", ErrGate, err)
+	}
+	return &Gate{conn: conn, cmd: cmd}, nil
+}
+
+// DialGate connects to an usbgate that the service manager starts behind a socket.
+func DialGate(path string) (*Gate, error) {
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGate, err)
+	}
+	return &Gate{conn: conn}, nil
+}
+
+func packetConn(f *os.File) (*net.UnixConn, error) {
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGate, err)
+	}
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("%w: not a Unix socket", ErrGate)
+	}
+	return conn, nil
+}
+
+// Close ends the conversation, and waits for an usbgate that StartGate started: it de-authorises every medium first.
+func (g *Gate) Close() error {
+	err := g.conn.Close()
+	if g.cmd != nil {
+		err = errors.Join(err, g.cmd.Wait())
+	}
+	return err
+}
+
+// Defaults sets that no device and no interface on any bus lives before it is authorised.
+func (g *Gate) Defaults() error { return g.ask(gate.Request{Verb: gate.Defaults}) }
+
+// Authorise lets a medium's device be configured and one of its interfaces be claimed. No driver is probed. It is an error
+// if the kernel chose another configuration than the decided one, and if a driver holds the interface: then the device is
+// de-authorised again.
+func (g *Gate) Authorise(d Device, iface int) error {
+	return g.one(gate.Authorise, d, 0, iface)
+}
+
+// AdmitHub lets a hub be one.
+func (g *Gate) AdmitHub(d Device, iface int) error {
+	return g.one(gate.AdmitHub, d, 0, iface)
+}
+
+// AdmitOwn lets the kernel have a device of the station's own, in the configuration that it chooses.
+func (g *Gate) AdmitOwn(d Device) error {
+	var first error
+	for c := range d.Configs {
+		var err error
+		for i := range d.Configs[c].Interfaces {
+			if err = g.one(gate.AdmitOwn, d, c, i); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+		if !errors.Is(err, unix.ENOENT) { // which is what a configuration is that the kernel did not choose
+			break
+		}
+	}
+	if first == nil {
+		first = fmt.Errorf("usb: admit the device on port %s: it has no interface", d.Port)
+	}
+	return first
+}
+
+func (g *Gate) one(v gate.Verb, d Device, config, iface int) error {
+	if d.Fault != "" || config >= len(d.Configs) || iface < 0 || iface >= len(d.Configs[config].Interfaces) {
+		return fmt.Errorf("usb: %s: the device has no such interface", d.Port)
+	}
+	c := d.Configs[config]
+	return g.ask(gate.Request{Verb: v, Port: d.Port, Config: uint8(c.Value), Interface: uint8(iface)})
+}
+
+// Deauthorise takes a device's configuration away. A device that is gone is none that lives: no error.
+func (g *Gate) Deauthorise(port string) error {
+	return g.ask(gate.Request{Verb: gate.Deauthorise, Port: port})
+}
+
+// Disable takes a media port's power: what is on it is gone for every program of this machine.
+func (g *Gate) Disable(port string) error { return g.ask(gate.Request{Verb: gate.Disable, Port: port}) }
+
+// Enable gives a media port its power back.
+func (g *Gate) Enable(port string) error { return g.ask(gate.Request{Verb: gate.Enable, Port: port}) }
+
+// HandOver gives the device's node, and no other, to the user that usbreader runs as.
+func (g *Gate) HandOver(d Device) error { return g.node(gate.HandOver, d) }
+
+// TakeBack gives it back to root. What usbreader has open stays open: end it first.
+func (g *Gate) TakeBack(d Device) error { return g.node(gate.TakeBack, d) }
+
+func (g *Gate) node(v gate.Verb, d Device) error {
+	if d.Bus < 1 || d.Bus > math.MaxUint8 || d.Address < 1 || d.Address > 127 {
+		return fmt.Errorf("usb: %s: there is no bus %d with an address %d", d.Port, d.Bus, d.Address)
+	}
+	return g.ask(gate.Request{Verb: v, Port: d.Port, Bus: uint16(d.Bus), Address: uint16(d.Address)})
+}
+
+// ask sends one request and waits for its answer. After anything but an answer nobody knows which answer belongs to which
+// request, so there are no more requests.
+func (g *Gate) ask(r gate.Request) error {
+	b, err := r.Encode()
+	if err != nil {
+		return fmt.Errorf("usb: %w: %q", err, r.Port)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.broken != nil {
+		return g.broken
+	}
+	answer := make([]byte, gate.AnswerSize+1)
+	n := 0
+	if err = g.conn.SetDeadline(time.Now().Add(answerTime)); err == nil {
+		if _, err = g.conn.Write(b); err == nil {
+			n, err = g.conn.Read(answer)
+		}
+	}
+	if err == nil {
+		err = gate.DecodeAnswer(answer[:n], r.Verb)
+	}
+	var errno syscall.Errno
+	if err == nil || errors.As(err, &errno) && n == gate.AnswerSize {
+		if err != nil {
+			return fmt.Errorf("usb: %s %s: %w", r.Verb, r.Port, err)
+		}
+		return nil
+	}
+	g.broken = fmt.Errorf("%w: %w", ErrGate, err)
+	g.conn.Close()
+	return g.broken
+}
