@@ -303,7 +303,7 @@ func (c *configuration) addPipe(b []byte) Fault {
 	if len(b) != 4 {
 		return FaultLength
 	}
-	if c.last != typeEndpoint && c.last != typeCompanion {
+	if len(s.Endpoints) == 0 || c.last != typeEndpoint && c.last != typeCompanion && c.last != typePipeUsage {
 		return FaultStray
 	}
 	e := &s.Endpoints[len(s.Endpoints)-1]

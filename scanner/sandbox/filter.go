@@ -54,11 +54,13 @@ var number = map[string]map[Arch]uint32{
 	"epoll_ctl":         {AMD64: 233, ARM64: 21},
 	"tgkill":            {AMD64: 234, ARM64: 131},
 	"openat":            {AMD64: 257, ARM64: 56},
+	"fchownat":          {AMD64: 260, ARM64: 54},
 	"set_robust_list":   {AMD64: 273, ARM64: 99},
 	"epoll_pwait":       {AMD64: 281, ARM64: 22},
 	"getrandom":         {AMD64: 318, ARM64: 278},
 	"rseq":              {AMD64: 334, ARM64: 293},
 	"clone3":            {AMD64: 435, ARM64: 435},
+	"openat2":           {AMD64: 437, ARM64: 437},
 }
 
 // Offsets in struct seccomp_data (linux/seccomp.h). Both architectures are little-endian, so the low half comes first.

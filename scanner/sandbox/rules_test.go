@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// roles are those of the processes that get foreign bytes.
 var roles = []Role{ScanWorker, YARAWorker, Compiler}
 
 func TestNoRoleHasNoRules(t *testing.T) {
-	for _, role := range []Role{NoRole, Compiler + 1, 255} {
+	for _, role := range []Role{NoRole, UsbGate + 1, 255} {
 		if p, err := Rules(role, 1); !errors.Is(err, ErrRole) || len(p.Calls) > 0 {
 			t.Errorf("Rules(%d) = %v, %v", role, p, err)
 		}
@@ -98,7 +100,7 @@ func run(t *testing.T, filter []unix.SockFilter, arch, nr uint32, args [6]uint64
 
 func TestT03_EveryCallGetsWhatItsRuleSays(t *testing.T) {
 	const pid = 4711
-	for _, role := range roles {
+	for _, role := range append(slices.Clone(roles), UsbGate) {
 		policy, err := Rules(role, pid)
 		if err != nil {
 			t.Fatal(err)

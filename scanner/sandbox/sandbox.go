@@ -16,7 +16,8 @@
 //     makes and survives without, which are refused.
 //
 // What is left to code that falls to a hostile file: computing, reading and writing the donated descriptors, and threads.
-// It cannot open, connect, accept, fork, execute, trace, signal another process, or map memory that is executable.
+// It cannot open, connect, accept, fork, execute, trace, signal another process, or map memory that is executable. One role
+// is another matter, usbgate's: it sees no foreign byte, and may open files (see gatePolicy).
 //
 // Seccomp and Landlock overlap by design: a hole in one is covered by the other, and neither needs a right to be applied.
 //
@@ -43,9 +44,10 @@ const (
 	ScanWorker      // pure Go; parses the medium
 	YARAWorker      // cgo; libyara matches content
 	Compiler        // cgo; libyara compiles rules
+	UsbGate         // pure Go; root; switches USB ports, and sees no byte of a medium
 )
 
-var roleWords = [...]string{"no role", "scanworker", "yaraworker", "compiler"}
+var roleWords = [...]string{"no role", "scanworker", "yaraworker", "compiler", "usbgate"}
 
 // String returns the role's name.
 func (r Role) String() string {
@@ -144,6 +146,8 @@ func Rules(role Role, pid int) (Policy, error) {
 	case Compiler:
 		memory, fileSize = compileMemory, maxCompiled
 		p.Calls = append(goCalls(pid), cCalls...)
+	case UsbGate:
+		return gatePolicy(pid), nil
 	default:
 		return Policy{}, fmt.Errorf("%w: %d", ErrRole, role)
 	}

@@ -27,6 +27,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"syscall"
 )
 
@@ -132,7 +133,21 @@ func ParsePort(s string) (Port, error) {
 
 // Within reports whether a port is another one, or behind it through hubs.
 func (p Port) Within(o Port) bool {
-	return p.name == o.name || len(p.name) > len(o.name) && p.name[:len(o.name)] == o.name && p.name[len(o.name)] == '.'
+	return o.name != "" && (p.name == o.name || strings.HasPrefix(p.name, o.name+"."))
+}
+
+// Switch is where sysfs has the port's own switches: the directory of its hub's interface, and the port's in that. A root hub's
+// is 1-0:1.0, that of a hub on 1-2 is 1-2:1.0. A hub whose configuration has another number than 1 is not found so.
+func (p Port) Switch() (iface, port string) {
+	i := strings.LastIndexAny(p.name, "-.")
+	if i < 0 {
+		return "", ""
+	}
+	hub, number := p.name[:i], p.name[i+1:]
+	if p.name[i] == '-' {
+		return hub + "-0:1.0", "usb" + hub + "-port" + number
+	}
+	return hub + ":1.0", hub + "-port" + number
 }
 
 // Encode writes a request. A port that cannot be one is ErrPort.
