@@ -23,6 +23,7 @@ build: apt-build
 	$(CGO) -o $(BIN)/pratique ./kiosk/pratique
 	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
 	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker
+	$(STATIC) -o $(BIN)/usbgate ./kiosk/usbgate
 	$(STATIC) -o $(BIN)/clearcheck ./kiosk/clearcheck
 	GOOS=linux GOARCH=arm64 $(STATIC) -o $(BIN)/clearcheck-linux-arm64 ./kiosk/clearcheck
 	GOOS=windows GOARCH=amd64 $(STATIC) -o $(BIN)/clearcheck-windows-amd64.exe ./kiosk/clearcheck

@@ -25,6 +25,8 @@ var plan = map[string][]string{
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/usb":          {"kiosk/usb/gate", "golang.org/x/sys"},
 	"kiosk/usb/gate":     {},
+	"kiosk/usb/usbtest":  {},
+	"kiosk/usbgate":      {"kiosk/usb/gate", "scanner/sandbox", "golang.org/x/sys"},
 	"kiosk/worker":       {"scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},
@@ -57,7 +59,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string
