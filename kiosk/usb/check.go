@@ -26,9 +26,7 @@ func Ready(layers []Layer) bool {
 	return len(layers) > 0 && !slices.ContainsFunc(layers, func(l Layer) bool { return l.Required && !l.Holds })
 }
 
-// storageDrivers are the kernel's drivers for media. hub is the only driver that may be on a media port.
-var storageDrivers = []string{"usb-storage", "uas"}
-
+// hubDriver is the only driver that may be on a media port.
 const hubDriver = "hub"
 
 // Check looks whether the kernel stays away from media. root is where sysfs is, /sys. What cannot be looked at does not hold.
@@ -59,10 +57,10 @@ func Check(root string, p Policy) []Layer {
 		t.switchedOff(buses, "usb-devices", "authorized_default", "no device lives before it is authorised"),
 		t.switchedOff(buses, "usb-interfaces", "interface_authorized_default", "no interface lives before it is authorised"),
 		t.checkDrivers(names, p),
+		t.checkAutoprobe(),
 		t.checkPorts(p),
 		t.checkHalves(p),
 		t.checkBoot(),
-		t.checkAutoprobe(names),
 	}
 }
 
@@ -181,18 +179,12 @@ func (t tree) checkBoot() Layer {
 		Hint: "boot with usbcore.authorized_default=0"}
 }
 
-// checkAutoprobe looks whether a second mistake would be needed for a driver to take a medium.
-func (t tree) checkAutoprobe(names []string) Layer {
-	l := Layer{Name: "usb-no-autoprobe", Holds: true, Text: "the kernel offers nothing on the bus to its drivers by itself"}
-	if value, err := t.line("bus/usb/drivers_autoprobe"); err == nil && value == "0" {
-		return l
+// checkAutoprobe looks whether drivers come by themselves. An interface that is authorised for reading is one that a driver can
+// have, and udev loads drivers when it hears of a device.
+func (t tree) checkAutoprobe() Layer {
+	if value, err := t.line("bus/usb/drivers_autoprobe"); err != nil || value != "0" {
+		return Layer{Name: "usb-no-autoprobe", Required: true, Text: "the kernel offers what is plugged in to its drivers by itself",
+			Hint: "usbgate sets it: is it running, and as root?"}
 	}
-	for _, name := range storageDrivers {
-		if _, err := t.root.Lstat(path.Join("bus/usb/drivers", name)); !errors.Is(err, fs.ErrNotExist) {
-			return Layer{Name: l.Name, Text: "the driver " + name + " is loaded, and new interfaces are offered to it",
-				Hint: "forbid usb-storage and uas in modprobe.d, or set drivers_autoprobe to 0"}
-		}
-	}
-	l.Text = "the kernel has no driver for media loaded"
-	return l
+	return Layer{Name: "usb-no-autoprobe", Holds: true, Required: true, Text: "the kernel offers nothing on the bus to its drivers by itself"}
 }

@@ -113,7 +113,8 @@ func (g *Gate) Close() error {
 	return err
 }
 
-// Defaults sets that no device and no interface on any bus lives before it is authorised.
+// Defaults sets that no device and no interface on any bus lives before it is authorised, and that no driver comes by itself.
+// It may be asked for at any time, and proves by its answer that usbgate is there.
 func (g *Gate) Defaults() error { return g.ask(gate.Request{Verb: gate.Defaults}) }
 
 // Authorise lets a medium's device be configured and one of its interfaces be claimed. No driver is probed. It is an error

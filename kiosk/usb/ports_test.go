@@ -228,7 +228,7 @@ func TestT02_AnyOrderOfEventsKeepsItsPromises(t *testing.T) {
 	policy := Policy{Media: map[string]string{"1-2": "front", "2-2": "front", "1-3": "side"}}
 	blobs := [][]byte{usbtest.Stick(1), usbtest.Stick(2), usbtest.Keyboard(), usbtest.StickAndKeyboard(), usbtest.Hub()}
 	names := []string{"1-2", "2-2", "1-3", "1-9"}
-	for seed := range uint64(*mutants / 10) {
+	for seed := range uint64(*mutants) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		p, now, there, told, address := NewPorts(policy), time.Unix(1_700_000_000, 0), map[string]Device{}, map[string]Kind{}, 0
 		listen := func(events []Event) {
@@ -303,4 +303,5 @@ func TestT02_AnyOrderOfEventsKeepsItsPromises(t *testing.T) {
 			t.Fatalf("seed %d: %d told of %d there, and again %s", seed, len(told), len(there), words(events))
 		}
 	}
+	t.Logf("%d plays of 60 events, each told rightly", *mutants)
 }

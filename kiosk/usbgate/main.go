@@ -15,9 +15,10 @@
 // through names that were checked letter by letter, and the kernel refuses to leave those directories (openat2).
 //
 // What is left to it: of root's rights CAP_CHOWN alone, for giving a device node to the reader; root's files, which the
-// switches in sysfs are; and the calls of sandbox.UsbGate. It cannot bind any driver to a medium: it authorises one
-// interface, which probes none, and for a hub asks the kernel's hub driver alone. That driver and usb-storage could
-// still be bound by another program of root's, so an interface that has a driver is refused at each request about it.
+// switches in sysfs are; and the calls of sandbox.UsbGate. It cannot bind any driver to a medium's interface: authorising one
+// probes none, and for a hub the kernel's hub driver alone is asked. On the whole bus the kernel is told to offer nothing to
+// drivers by itself, so that one that is loaded late takes nothing either. Another program of root's could still bind one,
+// so an interface that has a driver is refused.
 //
 // # The device node
 //

@@ -21,7 +21,8 @@ const (
 	// maxAttribute is more than the numbers in sysfs have letters.
 	maxAttribute = 32
 
-	devices = "bus/usb/devices/"
+	devices   = "bus/usb/devices/"
+	autoprobe = "bus/usb/drivers_autoprobe"
 )
 
 // server is what usbgate knows: where it may reach, and what it gave.
@@ -135,9 +136,14 @@ func (s *server) do(r gate.Request, port gate.Port) error {
 	return unix.EINVAL
 }
 
-// defaults sets on every root hub that neither devices nor interfaces live by themselves, and reads that it is so. A machine
-// without a bus has nothing to be guarded: that is an error, since somebody thinks otherwise.
+// defaults sets on every root hub that neither devices nor interfaces live by themselves, and on the bus that nothing is
+// offered to drivers by itself, and reads that it is so. The last is for a driver that is loaded late: udev loads usb-storage
+// when it hears of a stick, and a driver that comes looks at whatever lives by then. A machine without a bus has nothing
+// to be guarded: that is an error, since somebody thinks otherwise.
 func (s *server) defaults() error {
+	if err := s.off(s.sys, autoprobe); err != nil {
+		return err
+	}
 	found := false
 	for bus := 1; bus <= maxBus; bus++ {
 		hub, err := s.open(s.sys, devices+"usb"+strconv.Itoa(bus), unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_XDEV)
@@ -161,19 +167,30 @@ func (s *server) defaults() error {
 }
 
 func (s *server) closed(hub int) error {
-	for _, name := range []string{"authorized_default", "interface_authorized_default"} {
-		if err := s.write(hub, name, "0"); err != nil {
-			return err
-		}
-		if value, err := s.read(hub, name); err != nil || value != "0" {
-			return errors.Join(err, unix.EPERM)
-		}
+	return errors.Join(s.off(hub, "authorized_default"), s.off(hub, "interface_authorized_default"))
+}
+
+// off sets a switch to 0.
+func (s *server) off(dir int, name string) error {
+	if err := s.write(dir, name, "0"); err != nil {
+		return err
+	}
+	return s.isOff(dir, name)
+}
+
+func (s *server) isOff(dir int, name string) error {
+	if value, err := s.read(dir, name); err != nil || value != "0" {
+		return errors.Join(err, unix.EPERM)
 	}
 	return nil
 }
 
-// admit authorises a device and one interface of it. That interfaces do not live by themselves is looked up first: with the
-// default of the kernel, authorising the device would bring all of them to life, with their drivers.
+// admit authorises a device and one interface of it. That nothing lives or is probed by itself is looked up first: with the
+// defaults of the kernel, authorising the device would bring all its interfaces to life, with their drivers.
+//
+// The device itself, as opposed to its interfaces, gets the kernel's generic driver, by name: since nothing is probed by itself
+// it has none, and later kernels choose no configuration for a device without. There are others for whole devices, which
+// a device could ask for by the numbers that it gives itself.
 func (s *server) admit(r gate.Request, port gate.Port) error {
 	bus, _, _ := strings.Cut(port.String(), "-")
 	hub, err := s.open(s.sys, devices+"usb"+bus, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_XDEV)
@@ -181,14 +198,17 @@ func (s *server) admit(r gate.Request, port gate.Port) error {
 		return err
 	}
 	defer unix.Close(hub)
-	if value, err := s.read(hub, "interface_authorized_default"); err != nil || value != "0" {
-		return errors.Join(err, unix.EPERM)
+	if err := errors.Join(s.isOff(hub, "interface_authorized_default"), s.isOff(s.sys, autoprobe)); err != nil {
+		return err
 	}
 	dir, err := s.device(port)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
+	if err := s.bind("bus/usb/drivers/usb/bind", port.String()); err != nil {
+		return err
+	}
 	if err := s.write(dir, "authorized", "1"); err != nil {
 		return err
 	}
@@ -210,11 +230,17 @@ func (s *server) admit(r gate.Request, port gate.Port) error {
 	case gate.Authorise:
 		return s.unbound(iface)
 	case gate.AdmitHub:
-		err = s.write(s.sys, "bus/usb/drivers/hub/bind", name)
+		return s.bind("bus/usb/drivers/hub/bind", name)
 	case gate.AdmitOwn:
-		err = s.write(s.sys, "bus/usb/drivers_probe", name)
+		return s.bind("bus/usb/drivers_probe", name)
 	}
-	if err == unix.EBUSY || err == unix.EEXIST { // it has its driver already
+	return nil
+}
+
+// bind asks for a driver. One that is there already is no error.
+func (s *server) bind(through, name string) error {
+	err := s.write(s.sys, through, name)
+	if err == unix.EBUSY {
 		return nil
 	}
 	return err

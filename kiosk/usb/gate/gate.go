@@ -37,7 +37,7 @@ type Verb uint8
 // The verbs. The zero value asks for nothing and is refused.
 const (
 	NoVerb      Verb = iota
-	Defaults         // no device and no interface lives unless it is authorised: on every root hub
+	Defaults         // no device and no interface lives unless it is authorised, and no driver comes by itself
 	Authorise        // a media port's device, and one interface of it; no driver is probed
 	Deauthorise      // the device of a port
 	Disable          // take a media port's power

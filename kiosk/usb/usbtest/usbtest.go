@@ -24,6 +24,7 @@ func New(t testing.TB, buses int) *Tree {
 	s := &Tree{t, t.TempDir()}
 	s.mkdir("bus/usb/devices")
 	s.write("bus/usb/drivers/hub/bind", "")
+	s.write("bus/usb/drivers/usb/bind", "")
 	s.write("bus/usb/drivers_probe", "")
 	s.write("bus/usb/drivers_autoprobe", "1\n")
 	s.write("module/usbcore/parameters/authorized_default", "-1\n")
