@@ -22,6 +22,10 @@ import (
 // be plugged in anew.
 var ErrGate = errors.New("the process that guards the USB ports does not answer")
 
+// ErrNoDriver says that a device of the station's own lives, but that no driver has an interface of it. Where one is still being
+// loaded it takes asking again; an interface that a program speaks to by itself never gets one.
+var ErrNoDriver = errors.New("no driver has taken it yet")
+
 // answerTime is longer than the kernel waits for a device that does not answer to being configured (5 s for each request of
 // a few).
 const answerTime = 20 * time.Second
@@ -129,30 +133,31 @@ func (g *Gate) AdmitHub(d Device, iface int) error {
 	return g.one(gate.AdmitHub, d, 0, iface)
 }
 
-// AdmitOwn lets the kernel have a device of the station's own, in the configuration that it chooses.
+// AdmitOwn lets the kernel have a device of the station's own, in the configuration that it chooses. It may be asked again.
 func (g *Gate) AdmitOwn(d Device) error {
-	var first error
 	for c := range d.Configs {
-		var err error
-		for i := range d.Configs[c].Interfaces {
-			if err = g.one(gate.AdmitOwn, d, c, i); err != nil {
-				break
-			}
-		}
-		if err == nil {
-			return nil
-		}
-		if first == nil {
-			first = err
-		}
-		if !errors.Is(err, unix.ENOENT) { // which is what a configuration is that the kernel did not choose
-			break
+		err := g.admitConfig(d, c)
+		if !errors.Is(err, unix.ENOENT) || c == len(d.Configs)-1 { // which is what a configuration is that was not chosen
+			return err
 		}
 	}
-	if first == nil {
-		first = fmt.Errorf("usb: admit the device on port %s: it has no interface", d.Port)
+	return fmt.Errorf("usb: admit the device on port %s: it has no interface", d.Port)
+}
+
+func (g *Gate) admitConfig(d Device, config int) error {
+	idle := false
+	for i := range d.Configs[config].Interfaces {
+		err := g.one(gate.AdmitOwn, d, config, i)
+		if errors.Is(err, unix.EAGAIN) {
+			idle = true
+		} else if err != nil {
+			return err
+		}
 	}
-	return first
+	if idle {
+		return fmt.Errorf("usb: admit the device on port %s: %w", d.Port, ErrNoDriver)
+	}
+	return nil
 }
 
 func (g *Gate) one(v gate.Verb, d Device, config, iface int) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -131,6 +132,25 @@ func TestDevicesThatVanishWhileTheyAreReadAreNeverMixed(t *testing.T) {
 			if d.Fault == "" && d.Serial != "" && (d.Serial == "stick") != (Decide(d, front).Action == Attach) {
 				t.Fatalf("%+v", d)
 			}
+		}
+	}
+}
+
+// A look at a full bus is what each event costs.
+func BenchmarkScanOf127Devices(b *testing.B) {
+	s := usbtest.New(b, 1)
+	s.Plug("1-2", 1, usbtest.Hub(), nil)
+	for n := 2; n <= 127; n++ {
+		s.Plug(fmt.Sprintf("1-2.%d", n), n, usbtest.Stick(uint16(n)), nil, "serial", "maker", "name")
+	}
+	tree, err := openTree(s.Dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tree.close()
+	for b.Loop() {
+		if devices, err := tree.devices(); err != nil || len(devices) != 127 {
+			b.Fatal(len(devices), err)
 		}
 	}
 }

@@ -232,7 +232,17 @@ func (s *server) admit(r gate.Request, port gate.Port) error {
 	case gate.AdmitHub:
 		return s.bind("bus/usb/drivers/hub/bind", name)
 	case gate.AdmitOwn:
-		return s.bind("bus/usb/drivers_probe", name)
+		if err := s.bind("bus/usb/drivers_probe", name); err != nil {
+			return err
+		}
+		switch err := s.unbound(iface); err {
+		case nil:
+			return unix.EAGAIN // it lives, but udev may still be loading its driver, which will not come by itself
+		case unix.EBUSY:
+			return nil
+		default:
+			return err
+		}
 	}
 	return nil
 }

@@ -151,8 +151,16 @@ func TestHubsAndOwnDevicesGetTheirDriversAndNothingElse(t *testing.T) {
 	if err := s.gate.Defaults(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.gate.AdmitOwn(s.badge); err != nil || s.Value("bus/usb/drivers_probe") != "1-4:1.0" || s.Attribute("1-4:1.0", "authorized") != "1" {
+	if err := s.gate.AdmitOwn(s.badge); !errors.Is(err, usb.ErrNoDriver) || s.Value("bus/usb/drivers_probe") != "1-4:1.0" || s.Attribute("1-4:1.0", "authorized") != "1" {
+		t.Errorf("its driver is not loaded: %v", err)
+	}
+	s.Bind("1-4:1.0", "usbhid") // as the kernel does
+	if err := s.gate.AdmitOwn(s.badge); err != nil {
 		t.Errorf("%v", err)
+	}
+	s.badge.Configs = append([]usb.Config{{Value: 9, Interfaces: s.badge.Configs[0].Interfaces}}, s.badge.Configs...)
+	if err := s.gate.AdmitOwn(s.badge); err != nil {
+		t.Errorf("in its second configuration: %v", err)
 	}
 	hub := device(t, s.Tree, s.dev, "2-2", 8, usbtest.Hub(), "1.0")
 	if err := s.gate.AdmitHub(hub, 0); err != nil || s.Value("bus/usb/drivers/hub/bind") != "2-2:1.0" {
@@ -281,6 +289,7 @@ func TestNodesThatAreNotTheDevicesAreNotGiven(t *testing.T) {
 
 func TestT23_TheGateTakesEverythingBackWhenItsMasterEnds(t *testing.T) {
 	s := start(t)
+	s.Bind("1-4:1.0", "usbhid")
 	if err := errors.Join(s.gate.Defaults(), s.gate.Authorise(s.stick, 0), s.gate.HandOver(s.stick), s.gate.AdmitOwn(s.badge)); err != nil {
 		t.Fatal(err)
 	}
