@@ -74,7 +74,8 @@ type Decision struct {
 type Policy struct {
 	// Media are the ports for foreign media, each with its socket's name. Both halves of a USB 3 socket have the same name.
 	Media map[string]string
-	// Own are the station's touch screen, badge reader, printer, internal hub. Nothing else may be on their ports.
+	// Own are the station's touch screen, badge reader, printer, internal hub. Nothing else may be on their ports. A port may
+	// have several, of which one is there: a spare part, or what a device is while it starts.
 	Own []Own
 }
 
@@ -103,15 +104,13 @@ func (p Policy) Check() error {
 			}
 		}
 	}
-	seen := map[string]bool{}
-	for _, own := range p.Own {
+	for i, own := range p.Own {
 		if _, err := gate.ParsePort(own.Port); err != nil {
 			return fmt.Errorf("%w: own device's port %q: %w", ErrPolicy, own.Port, err)
 		}
-		if seen[own.Port] {
-			return fmt.Errorf("%w: two devices of its own on port %s", ErrPolicy, own.Port)
+		if slices.ContainsFunc(p.Own[:i], func(o Own) bool { return o.Port == own.Port && o.Digest == own.Digest }) {
+			return fmt.Errorf("%w: the device on port %s is named twice", ErrPolicy, own.Port)
 		}
-		seen[own.Port] = true
 		if socket, ok := p.Socket(own.Port); ok {
 			return fmt.Errorf("%w: port %s of a device of its own is media port %q", ErrPolicy, own.Port, socket)
 		}
@@ -220,14 +219,18 @@ func refusal(code Code) Decision { return Decision{Code: code, Text: texts[code]
 
 // Decide says what a device may be, from nothing but what it says of itself and where it is plugged in.
 func Decide(d Device, p Policy) Decision {
+	owned := false
 	for _, own := range p.Own {
 		if own.Port != d.Port {
 			continue
 		}
-		if own.Digest != d.Digest || own.Digest == [32]byte{} || d.Fault == FaultUnreadable {
-			return refusal(OwnChanged)
+		if own.Digest == d.Digest && own.Digest != [32]byte{} && d.Fault != FaultUnreadable {
+			return Decision{Action: Admit}
 		}
-		return Decision{Action: Admit}
+		owned = true
+	}
+	if owned {
+		return refusal(OwnChanged)
 	}
 	if _, ok := p.Socket(d.Port); !ok {
 		return refusal(NotAMediaPort)

@@ -47,7 +47,7 @@ func TestPortsDecideWhoMayLive(t *testing.T) {
 	stick, keyboard, hub := usbtest.Stick(1), usbtest.Keyboard(), usbtest.Hub()
 	p := Policy{
 		Media: map[string]string{"1-2": "front", "2-2": "front", "1-3.1": "side"},
-		Own:   []Own{{"1-3", sha256.Sum256(hub), "internal hub"}, {"1-4", sha256.Sum256(keyboard), "badge reader"}},
+		Own:   []Own{{"1-3", sha256.Sum256(hub), "internal hub"}, {"1-4", sha256.Sum256(keyboard), "badge reader"}, {"1-4", [32]byte{7}, "spare badge reader"}},
 	}
 	if err := p.Check(); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestPoliciesThatContradictThemselvesAreRefused(t *testing.T) {
 		"media behind media":   {Media: map[string]string{"1-2": "front", "1-2.1": "side"}},
 		"own on a media port":  {Media: map[string]string{"1-2": "front"}, Own: []Own{{"1-2", digest, "printer"}}},
 		"own behind a media":   {Media: map[string]string{"1-2": "front"}, Own: []Own{{"1-2.1", digest, "printer"}}},
-		"own twice":            {Own: []Own{{"1-2", digest, "printer"}, {"1-2", digest, "reader"}}},
+		"own twice":            {Own: []Own{{"1-4", digest, "printer"}, {"1-4", digest, "reader"}}},
 		"own without a digest": {Own: []Own{{Port: "1-2", Name: "printer"}}},
 		"own on no port":       {Own: []Own{{Port: "printer", Digest: digest}}},
 	} {

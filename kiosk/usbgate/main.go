@@ -11,7 +11,7 @@
 // with Accept=yes. Whoever holds the other end is trusted no further than the verbs go.
 //
 // It parses nothing of a medium and nothing that a device says: requests are of one size with two numbers and a port's name
-// in them, and of sysfs it reads three numbers that the kernel wrote. What it opens, it opens below two directories,
+// in them, and of sysfs it reads four switches and a device number, all the kernel's. What it opens, it opens below two directories,
 // through names that were checked letter by letter, and the kernel refuses to leave those directories (openat2).
 //
 // What is left to it: of root's rights CAP_CHOWN alone, for giving a device node to the reader; root's files, which the
