@@ -117,7 +117,8 @@ func (t tree) checkPorts(p Policy) Layer {
 	}
 	for _, port := range slices.Sorted(maps.Keys(p.Media)) {
 		if _, err := t.root.Lstat(path.Join(devicesDir, portDir(port), "disable")); err != nil {
-			l.Holds, l.Text, l.Hint = false, fmt.Sprintf("port %s is not there, or cannot be switched off", port), "it needs Linux 6.0 or newer, and the name of a port that exists"
+			l.Holds, l.Text = false, fmt.Sprintf("port %s is not there, or cannot be switched off", port)
+			l.Hint = "it needs Linux 6.0 or newer, and the name of a port that exists"
 		}
 	}
 	return l

@@ -71,7 +71,9 @@ type departure struct {
 
 // NewPorts returns a machine that has seen nothing yet.
 func NewPorts(p Policy) *Ports {
-	return &Ports{policy: p, seats: map[string]seat{}, left: map[string]departure{}, dead: map[string]Device{}, doubt: map[string]departure{}}
+	return &Ports{
+		policy: p, seats: map[string]seat{}, left: map[string]departure{}, dead: map[string]Device{}, doubt: map[string]departure{},
+	}
 }
 
 // Scan is told all devices that there are now. The first time it is told what was there at the start. Departures come

@@ -115,7 +115,8 @@ func (e Endpoint) in() bool       { return e.Address&0x80 != 0 }
 
 // same reports whether two looks at a port saw one insertion of one device.
 func (d Device) same(o Device) bool {
-	return d.Port == o.Port && d.Bus == o.Bus && d.Address == o.Address && d.Instance == o.Instance && d.Digest == o.Digest && d.Fault == o.Fault
+	return d.Port == o.Port && d.Bus == o.Bus && d.Address == o.Address && d.Instance == o.Instance &&
+		d.Digest == o.Digest && d.Fault == o.Fault
 }
 
 // Classes are the classes of all interfaces in all settings, each once, as class/subclass/protocol in hexadecimal.

@@ -12,8 +12,8 @@ const (
 	pollTime = 100 * time.Millisecond
 )
 
-// Watch tells what is plugged in, pulled out and changed, until the context ends, and then closes the channel. The first events
-// are of what is there at the start, and Watching ends them. It waits for its reader: whoever reads must not stop. root is where sysfs is, /sys.
+// Watch tells what is plugged in, pulled out and changed, until the context ends, and then closes the channel. The first
+// events are of what is there at the start, and Watching ends them. It waits for its reader: whoever reads must not stop. root is where sysfs is, /sys.
 func Watch(ctx context.Context, root string, p Policy) (<-chan Event, error) {
 	if err := p.Check(); err != nil {
 		return nil, err

@@ -49,7 +49,9 @@ const (
 	verbs            // how many there are
 )
 
-var verbWords = [...]string{"nothing", "set defaults", "authorise", "de-authorise", "disable", "enable", "hand over", "take back", "admit hub", "admit own"}
+var verbWords = [verbs]string{
+	"nothing", "set defaults", "authorise", "de-authorise", "disable", "enable", "hand over", "take back", "admit hub", "admit own",
+}
 
 // String returns the verb's words.
 func (v Verb) String() string {
