@@ -48,6 +48,7 @@ var number = map[string]map[Arch]uint32{
 	"futex":             {AMD64: 202, ARM64: 98},
 	"sched_getaffinity": {AMD64: 204, ARM64: 123},
 	"restart_syscall":   {AMD64: 219, ARM64: 128},
+	"fadvise64":         {AMD64: 221, ARM64: 223},
 	"clock_gettime":     {AMD64: 228, ARM64: 113},
 	"clock_nanosleep":   {AMD64: 230, ARM64: 115},
 	"exit_group":        {AMD64: 231, ARM64: 94},

@@ -28,6 +28,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,7 +140,7 @@ func Rules(role Role, pid int) (Policy, error) {
 	switch role {
 	case ScanWorker:
 		memory = scanMemory
-		p.Calls = append(goCalls(pid), pollCalls...)
+		p.Calls = slices.Concat(goCalls(pid), pollCalls, forgetCalls)
 	case YARAWorker:
 		memory = yaraMemory
 		p.Calls = append(goCalls(pid), cCalls...)
@@ -199,6 +200,12 @@ func goCalls(pid int) []Call {
 		{Name: "exit", Then: Allow},
 		{Name: "exit_group", Then: Allow},
 	}
+}
+
+// forgetCalls let the process that reads a medium have the kernel forget what it keeps of it, so that a second reading asks
+// the medium and not the kernel. Of what the call can do that is all.
+var forgetCalls = []Call{
+	{Name: "fadvise64", Then: Allow, Arg: 3, Mask: ^uint32(0), Values: []uint32{unix.FADV_DONTNEED}, Otherwise: Refuse(unix.EPERM)},
 }
 
 // pollCalls let the Go runtime wait for several pipes with deadlines. Enter has made it create its epoll before.
