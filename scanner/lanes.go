@@ -100,6 +100,7 @@ func (s *scan) runLane(ctx context.Context, l *lane) error {
 		}
 		for _, t := range u.tasks {
 			if t.read {
+				s.remember(t)
 				conclude(&t.item, t.scanned)
 			}
 		}

@@ -252,7 +252,7 @@ func TestSenderCountsAsTheCollectorDoes(t *testing.T) {
 	}
 	v.Outcome, v.Reason = report.Malformed, long
 	send(report.Message{Volume: &v})
-	if err := s.finish(1, 512, ""); err != nil {
+	if err := s.finish(report.Done{BytesRead: 1, Sector: 512}); err != nil {
 		t.Fatal(err)
 	}
 	c, in := report.NewCollector(report.Job{Size: 512, Slots: 1}, nil), frame.NewReader(&pipe)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -22,13 +23,31 @@ const (
 	gapBytes = 32 << 10
 )
 
-// counted is the medium with a count of what was read from it. It repeats nothing: a medium that fails once has failed.
+// counted is the medium with a count of what was read from it and a witness of what it was. It repeats nothing: a medium
+// that fails once has failed.
 type counted struct {
 	volume.Source
-	bytes atomic.Int64
+	bytes   atomic.Int64
+	witness *witness                 // nil remembers nothing
+	forget  func(off, n int64) error // for the second reading; nil before, and where nothing stands before the medium
 }
 
+// ReadAt reads content.
 func (c *counted) ReadAt(p []byte, off int64) (int, error) {
+	if c.witness == nil {
+		return c.read(p, off)
+	}
+	n, err := c.read(p, off)
+	c.witness.note(&c.witness.content, p[:n], off)
+	return n, err
+}
+
+func (c *counted) read(p []byte, off int64) (int, error) {
+	if c.forget != nil {
+		if err := c.forget(off, int64(len(p))); err != nil {
+			return 0, err // what the kernel remembers is no second reading
+		}
+	}
 	n, err := c.Source.ReadAt(p, off)
 	if n < 0 || n > len(p) { // a broken source must not become a slice out of range here
 		n, err = 0, io.ErrUnexpectedEOF
@@ -36,6 +55,29 @@ func (c *counted) ReadAt(p []byte, off int64) (int, error) {
 	c.bytes.Add(int64(n))
 	return n, err
 }
+
+// view is the medium as one of the witness's samples sees it. A read of more than most bytes is content's.
+type view struct {
+	*counted
+	sample *sample
+	most   int
+}
+
+func (v view) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) > v.most {
+		return v.counted.ReadAt(p, off)
+	}
+	n, err := v.read(p, off)
+	v.witness.note(v.sample, p[:n], off)
+	return n, err
+}
+
+// mapProbe is more than the mapper reads of anything but what lies outside every volume, which it reads to its end.
+const mapProbe = 256 << 10
+
+func (c *counted) asTables() view     { return view{c, &c.witness.tables, mapProbe} }
+func (c *counted) asStructures() view { return view{c, &c.witness.structures, math.MaxInt} }
+func (c *counted) asPlaces() view     { return view{c, &c.witness.places, math.MaxInt} }
 
 // piece is a range of the medium and the memory that it belongs into.
 type piece struct {
@@ -142,7 +184,7 @@ func (c *content) open() {
 }
 
 // close gives up what only reading needs: items wait to be sent, and a decoder keeps a unit of what it decoded.
-func (c *content) close() { c.inline, c.decode, c.decoded = nil, nil, nil }
+func (c *content) close() { c.inline, c.decoded = nil, nil }
 
 // pieces appends what has to be read for the content's bytes [off, off+len(into)) and fills holes and the rest with zeros.
 // What is not read as it lies on the medium is put into place at once.

@@ -158,7 +158,7 @@ func (r *rig) supervise(in io.Reader) {
 		default:
 			if m.Done != nil {
 				done := *m.Done
-				done.BytesRead = 0 // what was read twice for its surroundings may depend on time
+				done.BytesRead, done.Again.Bytes = 0, 0 // what was read twice for its surroundings may depend on time
 				m.Done = &done
 			}
 			data, err := m.Encode()

@@ -79,12 +79,12 @@ func (s *Sender) sent() uint64 {
 	return s.items
 }
 
-// finish sends the last message.
-func (s *Sender) finish(read int64, sector int, halted string) error {
+// finish sends the last message, with the counts of what was sent.
+func (s *Sender) finish(done report.Done) error {
 	s.mu.Lock()
-	done := &report.Done{Tally: s.tally, Digest: s.digest.Sum(), BytesRead: read, Sector: sector, Halted: halted}
+	done.Tally, done.Digest = s.tally, s.digest.Sum()
 	s.mu.Unlock()
-	return s.Send(report.Message{Done: done})
+	return s.Send(report.Message{Done: &done})
 }
 
 // tidy cuts texts to their limits. They are the program's own words, but a reader may have put a number of surprising

@@ -128,8 +128,7 @@ func (st *stream) same() bool {
 			continue
 		}
 		st.changed = true
-		st.task.item.Findings = append(st.task.item.Findings, report.Finding{Check: report.CheckMedium, Rule: "medium-changes",
-			Severity: report.Block, Offset: at, Text: "The medium showed other bytes when the same place was read again."})
+		st.task.item.Findings = append(st.task.item.Findings, changes(at))
 		return false
 	}
 	return true
@@ -172,6 +171,7 @@ func (st *stream) finish() {
 		t.identity = structure.Identify(st.head, st.tail, st.hashed)
 		t.item.Type = t.identity.Type
 		t.inspect(st.head, st.tail)
+		t.cells = st.cells
 	}
 	if st.changed || st.shown != t.content.bytes || st.hashed != t.content.bytes {
 		t.scanned = false

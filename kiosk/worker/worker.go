@@ -81,6 +81,9 @@ type Config struct {
 	Lists []*os.File // compiled blocklists, open for reading
 	Deep  bool       // also scan unallocated space and slack
 
+	// Seed says what is read a second time, and in what order; report.Job has more. Zero lets the scanner draw one.
+	Seed [32]byte
+
 	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own: right for a station, where
 	// nothing but a mistake takes them away. Without it the report's layers say what was to be had.
 	RequireNamespaces bool
@@ -124,7 +127,7 @@ func Scan(ctx context.Context, src *os.File, size int64, sector int, cfg Config,
 	s := &scan{cfg: cfg, sink: sink, src: src}
 	s.job = report.Job{
 		Size: size, SectorSize: sector, Deep: cfg.Deep, Slots: cfg.Slots, SlotBytes: SlotBytes, Lists: len(cfg.Lists),
-		FileTimeout: cfg.FileTimeout.Milliseconds(),
+		FileTimeout: cfg.FileTimeout.Milliseconds(), Seed: cfg.Seed,
 	}
 	s.collector = report.NewCollector(s.job, sink.Item)
 	err = s.run(ctx)

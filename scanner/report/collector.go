@@ -267,7 +267,10 @@ func (c *Collector) addDone(d *Done) error {
 	default:
 		return broken("sectors of %d bytes", d.Sector)
 	}
-	c.report.BytesRead = d.BytesRead
+	if d.Again.Bytes < 0 {
+		return broken("%d bytes read a second time", d.Again.Bytes)
+	}
+	c.report.BytesRead, c.report.Again = d.BytesRead, d.Again
 	if d.Tally != c.report.Tally || d.Digest != c.digest.Sum() {
 		return broken("the scanner's counts differ from what was received")
 	}

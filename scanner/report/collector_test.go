@@ -178,6 +178,7 @@ func TestCollectorRefusesWhatBreaksTheRules(t *testing.T) {
 		"items in another order":    func(ms []Message) []Message { ms[7], ms[8] = ms[8], ms[7]; return ms },
 		"done with long text":       replace(-1, Message{Done: &Done{Halted: long}}),
 		"done below zero":           replace(-1, Message{Done: &Done{BytesRead: -1}}),
+		"again below zero":          replace(-1, Message{Done: &Done{Again: Again{Bytes: -1}}}),
 		"done with odd sectors":     replace(-1, Message{Done: &Done{Sector: 513}}),
 		"an empty done":             replace(-1, Message{Done: &Done{}}),
 	}

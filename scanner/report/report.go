@@ -264,7 +264,8 @@ type Report struct {
 	Shortfalls []Shortfall
 	Bytes      int64 // the medium's size
 	SectorSize int
-	BytesRead  int64    // read from the medium, for the cost of a scan
+	BytesRead  int64    // read from the medium while everything was read for the first time, for the cost of a scan
+	Again      Again    // what was read a second time
 	Deep       bool     // unallocated space and slack were scanned too
 	Layers     []string // of the jail that held the scanner; they depend on the machine, so no log entry holds them
 	Volumes    []Volume

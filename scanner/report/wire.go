@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 
 	"pratique/scanner/frame"
 )
@@ -43,11 +44,27 @@ type SlotState struct {
 // Done is the last message.
 type Done struct {
 	Tally     Tally    `cbor:"1,keyasint"`
-	Digest    [32]byte `cbor:"2,keyasint"` // SHA-256 over the encoded Item messages, as Digester computes it
-	BytesRead int64    `cbor:"3,keyasint"`
+	Digest    [32]byte `cbor:"2,keyasint"`           // SHA-256 over the encoded Item messages, as Digester computes it
+	BytesRead int64    `cbor:"3,keyasint"`           // while everything was read for the first time
 	Sector    int      `cbor:"4,keyasint,omitempty"` // sector size that the layout was read with; 0 if it was not read
 	// Halted is empty when every region was accounted for. Otherwise it says in one sentence why the scan stopped short.
 	Halted string `cbor:"5,keyasint"`
+	Again  Again  `cbor:"6,keyasint"`
+}
+
+// Again is what was read a second time, to see whether the medium shows the same.
+type Again struct {
+	Blocks uint64 `cbor:"1,keyasint"` // of content, chosen at random among all that were read
+	Items  uint64 `cbor:"2,keyasint"` // flagged or executable, in full
+	Bytes  int64  `cbor:"3,keyasint"` // in all, with what describes the volumes
+}
+
+// Seen is the probability that a medium is found out which the second time shows something else in a share of the blocks of
+// its content: 1-(1-share)^Blocks, and a little more on a small medium. For 512 blocks that is 99.4 % for one block in a
+// hundred, 40 % for one in a thousand, 5 % for one in ten thousand. What describes the volumes and the items do not depend
+// on it.
+func (a Again) Seen(share float64) float64 {
+	return 1 - math.Pow(1-min(max(share, 0), 1), float64(a.Blocks))
 }
 
 // Command is what the supervisor sends to scanworker, one field set. Job comes first.
@@ -65,6 +82,8 @@ type Job struct {
 	SlotBytes   int64 `cbor:"5,keyasint"` // size of each slot's buffer
 	Lists       int   `cbor:"6,keyasint"` // donated blocklists
 	FileTimeout int64 `cbor:"7,keyasint"` // milliseconds that YARA may spend on one file of up to a slot's size
+	// Seed says what is read a second time, and in what order. The medium must not know it. Zero draws a fresh one.
+	Seed [32]byte `cbor:"8,keyasint"`
 }
 
 // SlotReady says that a slot has a live yaraworker: at the start, and after one died and was reaped and its pipes drained.

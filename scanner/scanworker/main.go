@@ -254,6 +254,7 @@ func mapBuffer(fd int) ([]byte, error) {
 // unreadable place and not the end of the medium.
 type source struct {
 	*io.SectionReader
+	file   *os.File
 	sector int
 }
 
@@ -261,7 +262,7 @@ type source struct {
 const defaultSector = 512
 
 func newSource(f *os.File, job report.Job) source {
-	s := source{io.NewSectionReader(f, 0, job.Size), job.SectorSize}
+	s := source{io.NewSectionReader(f, 0, job.Size), f, job.SectorSize}
 	if s.sector == 0 {
 		s.sector = defaultSector
 	}
@@ -269,3 +270,23 @@ func newSource(f *os.File, job report.Job) source {
 }
 
 func (s source) SectorSize() int { return s.sector }
+
+// forgetBytes is what is given up at once: the kernel gives up whole pages only, whatever their size is.
+const forgetBytes = 64 << 10
+
+// Forget has the kernel give up what it keeps of a range of the medium, so that a block device is asked again. Pages that
+// another program has in use stay: those of a volume that somebody mounted, say, which nobody does on a station. An image
+// is read from its disk again, as far as it was written there.
+// https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
+func (s source) Forget(off, n int64) error {
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	start := off - off%forgetBytes
+	end := (off + n + forgetBytes - 1) / forgetBytes * forgetBytes
+	if ctl := raw.Control(func(fd uintptr) { err = unix.Fadvise(int(fd), start, end-start, unix.FADV_DONTNEED) }); ctl != nil {
+		return ctl
+	}
+	return err
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -342,5 +343,53 @@ func TestScanworkerEndsWithoutItsSupervisor(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestT04_ForgottenMediaAreReadFromTheirDiskAgain asks the kernel which pages of a file it holds.
+func TestT04_ForgottenMediaAreReadFromTheirDiskAgain(t *testing.T) {
+	const size = 8 << 20
+	f, err := os.CreateTemp("/var/tmp", "medium") // on a disk, which /tmp need not be
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(bytes.Repeat([]byte("medium"), size/6+1)[:size]); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil { // what is not on the disk yet cannot be given up
+		t.Fatal(err)
+	}
+	mapped, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	held := func() (n int) {
+		pages := make([]byte, size/os.Getpagesize())
+		if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mapped[0])), size, uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+			t.Fatal(errno)
+		}
+		for _, p := range pages {
+			n += int(p & 1)
+		}
+		return n
+	}
+	if before := held(); before == 0 {
+		t.Fatal("the kernel holds nothing of what was just written")
+	}
+	src := newSource(f, report.Job{Size: size})
+	if err := src.Forget(size/2+5, size/2-5); err != nil {
+		t.Fatal(err)
+	}
+	if after, want := held(), size/2/os.Getpagesize(); after > want {
+		t.Errorf("the kernel still holds %d pages, want %d", after, want)
+	}
+	if err := src.Forget(0, size); err != nil {
+		t.Fatal(err)
+	}
+	if after := held(); after > 0 {
+		t.Errorf("the kernel still holds %d pages", after)
 	}
 }

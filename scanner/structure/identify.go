@@ -34,6 +34,9 @@ type Identity struct {
 	forms formSet
 }
 
+// Runs reports whether a computer could run the content: a program, a script, or a shortcut to one, whatever else it is too.
+func (id Identity) Runs() bool { return id.forms.any(programs | scripts | setOf(lnk)) }
+
 // form is one signature, tested by itself whatever others say.
 type form uint8
 
