@@ -337,6 +337,12 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	w.printf("  %s, %s in %s and %s, on %s\n", count(uint64(len(rep.Volumes)), "volume", "volumes"), count(t.Files, "file", "files"),
 		count(t.Directories, "folder", "folders"), count(t.Areas, "region", "regions"), size(res.Bytes))
 	w.printf("  %d bytes of content, %d bytes read\n", t.Bytes, rep.BytesRead)
+	if a := rep.Again; a.Bytes > 0 {
+		w.printf("  %d bytes read a second time: what describes the volumes, %s, %s at random;\n"+
+			"  a medium that changes one block in a hundred is seen with a probability of %.1f %%\n", a.Bytes,
+			count(a.Items, "program or flagged item", "programs and flagged items"), count(a.Blocks, "block", "blocks"),
+			100*a.Seen(0.01))
+	}
 	if missing := kiosk.LayersMissing(rep); len(missing) > 0 {
 		w.printf("  this machine does not grant the scan processes: %s (pratique doctor says more)\n", strings.Join(missing, ", "))
 	}
