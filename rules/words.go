@@ -36,7 +36,7 @@ var words = map[report.Check][3]string{
 			"stale-names unknown-entry vendor-entry volume-dirty volume-errors",
 	},
 	report.CheckMedium: {
-		"medium-changes too-many-partitions",
+		"medium-changes medium-ends medium-wraps too-many-partitions",
 		"data-outside-volumes empty-medium extended-branches extended-broken extended-loop gpt-absurd gpt-checksum " +
 			"gpt-copies-differ gpt-one-copy gpt-twice gpt-unguarded gpt-unreadable hybrid-table medium-short medium-unreadable " +
 			"partition-beyond-end partition-odd partitions-overlap polyglot sector-size volume-and-table volume-outside-partitions",
@@ -47,7 +47,7 @@ var words = map[report.Check][3]string{
 // unlowered are findings that say that nobody could look, or that the medium lies: no policy makes less of them.
 var unlowered = map[string]bool{
 	"structure/check-failed": true, "structure/root-limit": true, "structure/volume-limit": true,
-	"medium/too-many-partitions": true, "medium/medium-changes": true,
+	"medium/too-many-partitions": true, "medium/medium-changes": true, "medium/medium-ends": true, "medium/medium-wraps": true,
 }
 
 // maxRuleName is YARA's limit on an identifier. https://yara.readthedocs.io/en/stable/writingrules.html

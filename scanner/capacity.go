@@ -85,7 +85,7 @@ func (s *scan) capacity(ctx context.Context, rng *mathrand.Rand) ([]report.Findi
 	first := slices.Min(t.bad)
 	behind := func(at int64) bool { return at > first }
 	if len(t.bad) >= shortPlaces && slices.Contains(t.bad, last) && !slices.ContainsFunc(t.good, behind) {
-		return append(found, report.Finding{Check: report.CheckMedium, Rule: "medium-short", Severity: report.Block, Offset: first,
+		return append(found, report.Finding{Check: report.CheckMedium, Rule: "medium-ends", Severity: report.Block, Offset: first,
 			Text: "The medium has less memory than it says: from one place on nothing of it can be read."}), nil
 	}
 	_ = s.halt("A place on the medium could not be read when its capacity was tried.")

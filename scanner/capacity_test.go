@@ -55,7 +55,7 @@ func TestT05_MediaOfFalseCapacityAreFound(t *testing.T) {
 				t.Errorf("%s, begins again after %d MiB: %v", name, truth/mib, got)
 			}
 		}
-		if got := found(scan(t, img, 2*gib, volumetest.Failed)); !slices.Equal(got, []string{"medium-short"}) {
+		if got := found(scan(t, img, 2*gib, volumetest.Failed)); !slices.Equal(got, []string{"medium-ends"}) {
 			t.Errorf("%s, fails after 2 GiB: %v", name, got)
 		}
 		if got := found(scan(t, img, 2*gib, shifting)); !slices.Equal(got, []string{"medium-changes"}) {
