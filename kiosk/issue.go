@@ -1,7 +1,6 @@
 package kiosk
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,11 +52,7 @@ func (se *session) issue(ctx context.Context, content clearance.Content) (*Clear
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	var manifest bytes.Buffer
-	if _, err := se.manifest.WriteTo(&manifest); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	if err := writeFile(filepath.Join(dir, manifestName), manifest.Bytes(), 0o600); err != nil {
+	if err := writeFrom(filepath.Join(dir, manifestName), se.manifest, 0o600); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 
@@ -232,12 +227,14 @@ func (c *Clearance) Save(dir string) error {
 	}
 	// The manifest first: a token without its manifest still checks, a manifest without a token is nothing.
 	for _, f := range []*string{&c.ManifestFile, &c.TokenFile} {
-		data, err := os.ReadFile(*f)
+		from, err := os.Open(*f)
 		if err != nil {
 			return fmt.Errorf("save the clearance: %w", err)
 		}
 		to := filepath.Join(abs, filepath.Base(*f))
-		if err := writeFile(to, data, 0o644); err != nil {
+		err = writeFrom(to, from, 0o644)
+		from.Close()
+		if err != nil {
 			return fmt.Errorf("save the clearance: %w", err)
 		}
 		*f = to

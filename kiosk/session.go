@@ -45,7 +45,8 @@ type Screening struct {
 	RequireNamespaces bool
 	// Item is called for each item, in the order of the scan, before it reaches the log; nil for nobody.
 	Item func(*report.Item)
-	// Progress is called several times a second; nil for nobody.
+	// Progress is called several times a second, and every second while what was read is sealed and written; nil for
+	// nobody. Calls do not overlap, but need not come from one goroutine.
 	Progress func(report.Progress)
 }
 
@@ -70,7 +71,9 @@ type session struct {
 	medium   *medium
 	tools    tools
 	manifest *clearance.Manifest
-	unlisted error // why the manifest was given up: it could not hold an item
+	spool    *os.File        // what the manifest does not hold in memory
+	said     report.Progress // last
+	unlisted error           // why the manifest was given up: it could not hold an item
 	items    *audit.Items
 }
 
@@ -99,6 +102,10 @@ func (s *State) Screen(ctx context.Context, want Screening) (Result, error) {
 	if _, err := rand.Read(se.id[:]); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrState, err)
 	}
+	if se.spool, err = s.newSpool(); err != nil {
+		return Result{}, err
+	}
+	defer se.spool.Close()
 	end, err := s.begin(ctx, se.id)
 	if err != nil {
 		return Result{}, err
@@ -124,6 +131,7 @@ func (se *session) run(ctx context.Context) (Result, error) {
 	// From here on an interruption no longer counts: the verdict must reach the log.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
+	defer se.beat()()
 
 	res := Result{ID: se.id, Kind: se.medium.kind, Bytes: se.medium.bytes, Sector: max(rep.SectorSize, se.medium.sector),
 		Report: rep, Policy: se.policy, Decision: Decide(&rep, se.policy)}
@@ -177,7 +185,7 @@ func (se *session) auditRules() audit.Rules {
 // scan reads the medium and gathers what the log and the manifest need. An item that one of them cannot hold ends the scan
 // as incomplete: what is not on record is not cleared.
 func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, error) {
-	se.manifest = clearance.NewManifest(se.id)
+	se.manifest = clearance.NewSpooledManifest(se.id, se.spool)
 	se.items = se.state.log.NewItems(se.id, se.state.names)
 	switch {
 	case se.medium.refused != nil:
@@ -188,7 +196,7 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 	}
 	recording := context.WithoutCancel(ctx) // an interrupted scan is recorded as far as it came
 	sink := worker.Sink{
-		Progress: se.want.Progress,
+		Progress: se.progress,
 		Item: func(it report.Item) error {
 			if se.want.Item != nil {
 				se.want.Item(&it)
@@ -204,6 +212,7 @@ func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, 
 		return report.Report{}, clearance.Content{}, workerError(err)
 	}
 	rep.Deep = se.want.Deep
+	defer se.beat()()
 	return rep, se.seal(&rep), nil
 }
 

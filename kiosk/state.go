@@ -1,11 +1,13 @@
 package kiosk
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -257,6 +259,11 @@ func (s *State) write(name string, data []byte, mode fs.FileMode) error {
 }
 
 func writeFile(name string, data []byte, mode fs.FileMode) error {
+	return writeFrom(name, bytes.NewReader(data), mode)
+}
+
+// writeFrom is writeFile for what should not lie in memory as a whole.
+func writeFrom(name string, from io.WriterTo, mode fs.FileMode) error {
 	dir := filepath.Dir(name)
 	tmp, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
@@ -267,7 +274,7 @@ func writeFile(name string, data []byte, mode fs.FileMode) error {
 	if err := tmp.Chmod(mode); err != nil {
 		return err
 	}
-	if _, err := tmp.Write(data); err != nil {
+	if _, err := from.WriteTo(tmp); err != nil {
 		return err
 	}
 	if err := tmp.Sync(); err != nil {

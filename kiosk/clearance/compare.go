@@ -60,6 +60,9 @@ func Compare(c Claims, cleared, seen *Manifest, view View) (Comparison, error) {
 	if !sealed || seen.id != c.ID {
 		return Comparison{}, errOpen
 	}
+	if seen.spool != nil || cleared != nil && cleared.spool != nil {
+		return Comparison{}, errSpooled
+	}
 	if cleared != nil {
 		if known, sealed := cleared.Content(); !sealed || cleared.id != c.ID || known != c.Content {
 			return Comparison{}, ErrMalformed
@@ -83,14 +86,7 @@ func compareWhole(c Claims, content Content, cleared, seen *Manifest) Comparison
 		return result
 	}
 	for i := range max(len(cleared.volumes), len(seen.volumes)) {
-		var was, is []leaf
-		if i < len(cleared.volumes) {
-			was = cleared.volumes[i].leaves
-		}
-		if i < len(seen.volumes) {
-			is = seen.volumes[i].leaves
-		}
-		result.add(difference(i, was, is, true))
+		result.add(difference(i, cleared.entries(i), seen.entries(i), true))
 	}
 	return result
 }
@@ -105,11 +101,12 @@ func compareFolder(c Claims, content Content, cleared, seen *Manifest) (Comparis
 	// The folder must equal one of the volumes. If it equals none, the nearest one is what the person wants to hear about.
 	var nearest []Change
 	for i := range cleared.volumes {
-		changes := difference(0, cleared.volumes[i].leaves, seen.volumes[0].leaves, false)
+		changes := difference(0, cleared.entries(i), seen.entries(0), false)
 		if len(changes) == 0 {
 			result := Comparison{Equal: true}
-			for _, l := range cleared.volumes[i].leaves {
-				if l.kind == leafStream {
+			in := cleared.entries(i)
+			for r := in.held(); r != nil; r = in.held() {
+				if r.kind() == leafStream {
 					result.StreamsUnchecked++
 				}
 			}
@@ -133,40 +130,41 @@ func (r *Comparison) add(changes []Change) {
 }
 
 // difference walks two sorted lists side by side. It stops at one more change than can be shown.
-func difference(volume int, was, is []leaf, streams bool) []Change {
+func difference(volume int, was, is *merger, streams bool) []Change {
 	var changes []Change
-	for (len(was) > 0 || len(is) > 0) && len(changes) <= MaxChanges {
+	a, b := was.held(), is.held()
+	for (a != nil || b != nil) && len(changes) <= MaxChanges {
 		order := 0
 		switch {
-		case len(was) == 0:
+		case a == nil:
 			order = 1
-		case len(is) == 0:
+		case b == nil:
 			order = -1
 		default:
-			order = bytes.Compare(was[0].key[:], is[0].key[:])
+			order = bytes.Compare(a.keyBytes(), b.keyBytes())
 		}
 		switch {
 		case order < 0:
-			if streams || was[0].kind != leafStream {
-				changes = append(changes, was[0].change(Removed, volume))
+			if streams || a.kind() != leafStream {
+				changes = append(changes, a.change(Removed, volume))
 			}
-			was = was[1:]
+			a = was.held()
 		case order > 0:
-			changes = append(changes, is[0].change(Added, volume))
-			is = is[1:]
+			changes = append(changes, b.change(Added, volume))
+			b = is.held()
 		default:
-			if was[0] != is[0] {
-				changes = append(changes, is[0].change(Changed, volume))
+			if !a.sameEntry(b) {
+				changes = append(changes, b.change(Changed, volume))
 			}
-			was, is = was[1:], is[1:]
+			a, b = was.held(), is.held()
 		}
 	}
 	return changes
 }
 
-func (l *leaf) change(kind ChangeKind, volume int) Change {
-	c := Change{Kind: kind, Volume: volume, Key: l.key, Size: l.size, SHA256: l.sum}
-	switch l.kind {
+func (r *record) change(kind ChangeKind, volume int) Change {
+	c := Change{Kind: kind, Volume: volume, Key: r.key(), Size: r.size(), SHA256: r.sum()}
+	switch r.kind() {
 	case leafFile:
 		c.Entry = report.File
 	case leafDirectory:

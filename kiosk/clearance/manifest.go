@@ -1,7 +1,6 @@
 package clearance
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -16,9 +15,8 @@ import (
 )
 
 const (
-	// MaxLeaves bounds the entries of one manifest: 80 bytes each in memory make 160 MB, and no stick of patient studies
-	// that was measured has a tenth of that.
-	MaxLeaves = 2_000_000
+	// MaxLeaves bounds the entries of one manifest: as many as a report has items. The file has 73 bytes for each.
+	MaxLeaves = report.MaxItems
 	// MaxVolumes bounds the volumes, as a report does.
 	MaxVolumes = report.MaxVolumes
 	// maxSystemFile is the largest size at which a file that Windows writes by itself is left out. WPSettings.dat has 12
@@ -31,9 +29,10 @@ var (
 	ErrTooMany = errors.New("more entries than a manifest holds")
 	// ErrDuplicate says that two entries of one volume have the same path.
 	ErrDuplicate = errors.New("two entries have the same path")
-	// errSealed and errOpen are mistakes of the caller.
-	errSealed = errors.New("clearance: the manifest is sealed")
-	errOpen   = errors.New("clearance: the manifest is not sealed")
+	// errSealed, errOpen and errSpooled are mistakes of the caller.
+	errSealed  = errors.New("clearance: the manifest is sealed")
+	errOpen    = errors.New("clearance: the manifest is not sealed")
+	errSpooled = errors.New("clearance: a manifest with a spool is only written")
 )
 
 // Manifest is the list of what is on a medium, without any name. Fill it with AddVolume and Add, then Seal it. It is not
@@ -43,34 +42,20 @@ type Manifest struct {
 	mac     hash.Hash
 	leaves  int
 	volumes []volumeTree
-	parent  string // the directory of the last file, and its key: most files follow a neighbour
-	key     [32]byte
+	fresh   []record // not sorted yet
+	runs    []run    // sorted
+	spool   Spool    // nil: the runs are in memory
+	spooled int64    // bytes in the spool
+	parent  string   // volume and directory of the last file, and the directory's key: most files follow a neighbour
 	content *Content // set by Seal
 }
 
+// volumeTree is what is known of one volume. Seal sets leaves and root.
 type volumeTree struct {
-	id      int
-	leaves  []leaf
-	parents map[[32]byte]struct{} // directories that are not empty
-	root    [32]byte              // set by Seal
+	id     int
+	leaves uint64
+	root   [32]byte
 }
-
-// leaf is one entry: 80 bytes in memory, leafBytes in the file and in the tree.
-type leaf struct {
-	key  [32]byte // PathKey of the entry's path
-	sum  [32]byte
-	size uint64
-	kind byte
-}
-
-const leafBytes = 1 + 32 + 8 + 32
-
-// The kinds of leaf.
-const (
-	leafFile      = 'F'
-	leafDirectory = 'D' // an empty one
-	leafStream    = 'S'
-)
 
 // PathKey is what a manifest holds in place of a path: HMAC-SHA256 with the clearance's id as the key. Whoever has the
 // token and guesses a name can check the guess; the manifest alone tells nothing.
@@ -80,9 +65,17 @@ func PathKey(id [16]byte, path string) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// NewManifest starts the manifest of the session with this id.
+// NewManifest starts the manifest of the session with this id. It is held in memory: 74 bytes for each entry.
 func NewManifest(id [16]byte) *Manifest {
 	return &Manifest{id: id, mac: hmac.New(sha256.New, id[:])}
+}
+
+// NewSpooledManifest is for a station, whose memory must not grow with what somebody plugs in: at most runRecords entries
+// are held, the others lie in the spool. It can be sealed and written, but not compared.
+func NewSpooledManifest(id [16]byte, spool Spool) *Manifest {
+	m := NewManifest(id)
+	m.spool = spool
+	return m
 }
 
 // ID is the id of the clearance that the manifest belongs to.
@@ -91,32 +84,22 @@ func (m *Manifest) ID() [16]byte { return m.id }
 // AddVolume says that the medium has a volume with this id, even if nothing is in it. Volumes may come in any order; the
 // tree takes them by their id.
 func (m *Manifest) AddVolume(id int) error {
-	_, err := m.volume(id)
-	return err
-}
-
-func (m *Manifest) volume(id int) (*volumeTree, error) {
-	if m.content != nil {
-		return nil, errSealed
+	switch {
+	case m.content != nil:
+		return errSealed
+	case id < 0 || id >= MaxVolumes:
+		return ErrTooMany
+	case !slices.ContainsFunc(m.volumes, func(v volumeTree) bool { return v.id == id }):
+		m.volumes = append(m.volumes, volumeTree{id: id})
 	}
-	for i := range m.volumes {
-		if m.volumes[i].id == id {
-			return &m.volumes[i], nil
-		}
-	}
-	if id < 0 || id >= MaxVolumes || len(m.volumes) >= MaxVolumes {
-		return nil, ErrTooMany
-	}
-	m.volumes = append(m.volumes, volumeTree{id: id, parents: map[[32]byte]struct{}{}})
-	return &m.volumes[len(m.volumes)-1], nil
+	return nil
 }
 
 // Add adds an entry of a volume, by its path inside the volume as stored (WTF-8, components joined with '/'). Every
 // directory may be given: Seal keeps those in which nothing is. What Windows writes by itself is left out, here and so
 // on both sides, when it is small enough to hold nothing else.
 func (m *Manifest) Add(volume int, kind report.Kind, path string, size int64, sha [32]byte) error {
-	v, err := m.volume(volume)
-	if err != nil {
+	if err := m.AddVolume(volume); err != nil {
 		return err
 	}
 	if path == "" || len(path) > report.MaxPathBytes || size < 0 {
@@ -125,14 +108,14 @@ func (m *Manifest) Add(volume int, kind report.Kind, path string, size int64, sh
 	if leftOut(kind, path, size) {
 		return nil
 	}
-	l := leaf{key: m.pathKey(path), sum: sha, size: uint64(size)}
+	var is byte
 	switch kind {
 	case report.File:
-		l.kind = leafFile
+		is = leafFile
 	case report.Stream:
-		l.kind = leafStream
+		is = leafStream
 	case report.Directory:
-		l.kind, l.size, l.sum = leafDirectory, 0, [32]byte{}
+		is, size, sha = leafDirectory, 0, [32]byte{}
 	default:
 		return fmt.Errorf("clearance: a %v has no place in a manifest", kind)
 	}
@@ -140,14 +123,13 @@ func (m *Manifest) Add(volume int, kind report.Kind, path string, size int64, sh
 		return ErrTooMany
 	}
 	m.leaves++
-	if len(v.leaves) == cap(v.leaves) {
-		v.leaves = slices.Grow(v.leaves, 64+len(v.leaves)/8) // append would double 80 MB
+	if err := m.keep(newRecord(volume, is, m.pathKey(path), uint64(size), sha)); err != nil {
+		return err
 	}
-	v.leaves = append(v.leaves, l)
-	if kind != report.Stream { // a stream belongs to its file, which is an entry itself
-		m.markParent(v, path)
+	if kind == report.Stream { // a stream belongs to its file, which is an entry itself
+		return nil
 	}
-	return nil
+	return m.markParent(volume, path)
 }
 
 func (m *Manifest) pathKey(path string) [32]byte {
@@ -158,16 +140,18 @@ func (m *Manifest) pathKey(path string) [32]byte {
 	return key
 }
 
-// markParent remembers that the directory of path is not empty. Its own parents are marked by its own entry.
-func (m *Manifest) markParent(v *volumeTree, path string) {
+// markParent notes that the directory of path is not empty. Its own parents are marked by its own entry.
+func (m *Manifest) markParent(volume int, path string) error {
 	cut := strings.LastIndexByte(path, '/')
 	if cut < 0 {
-		return
+		return nil
 	}
-	if path[:cut] != m.parent {
-		m.parent, m.key = strings.Clone(path[:cut]), m.pathKey(path[:cut])
+	parent := string(rune(volume)) + path[:cut]
+	if parent == m.parent {
+		return nil
 	}
-	v.parents[m.key] = struct{}{}
+	m.parent = parent
+	return m.keep(newRecord(volume, parentMark, m.pathKey(path[:cut]), 0, [32]byte{}))
 }
 
 // leftOut reports whether an entry is one of those that Windows writes on every stick that it sees, so that a stick that
@@ -190,14 +174,8 @@ func (m *Manifest) Seal() (Content, error) {
 		return *m.content, nil
 	}
 	slices.SortFunc(m.volumes, func(a, b volumeTree) int { return a.id - b.id })
-	for i := range m.volumes {
-		v := &m.volumes[i]
-		v.leaves = slices.DeleteFunc(v.leaves, func(l leaf) bool {
-			_, full := v.parents[l.key]
-			return full && l.kind == leafDirectory
-		})
-		v.parents = nil
-		slices.SortFunc(v.leaves, func(a, b leaf) int { return bytes.Compare(a.key[:], b.key[:]) })
+	if err := m.endRun(); err != nil {
+		return Content{}, err
 	}
 	return m.finish()
 }
@@ -206,41 +184,45 @@ func (m *Manifest) Seal() (Content, error) {
 // filled and one that was read from a file.
 func (m *Manifest) finish() (Content, error) {
 	c := Content{Volumes: uint64(len(m.volumes))}
+	in := m.merge()
 	var whole merkle
+	var buf [leafBytes]byte
+	var last record
+	r, err := in.next()
 	for i := range m.volumes {
 		v := &m.volumes[i]
+		v.leaves = 0
 		var tree merkle
-		var buf [leafBytes]byte
-		for j := range v.leaves {
-			l := &v.leaves[j]
-			if j > 0 {
-				switch bytes.Compare(v.leaves[j-1].key[:], l.key[:]) {
-				case 0:
-					return Content{}, ErrDuplicate
-				case 1:
-					return Content{}, fmt.Errorf("manifest: %w: order", ErrMalformed)
-				}
-			}
-			if l.size > math.MaxInt64 || c.Bytes+l.size > math.MaxInt64 {
+		for ; err == nil && r != nil && r.volume() == v.id; r, err = in.next() {
+			size := r.size()
+			switch {
+			case v.leaves > 0 && r.key() == last.key():
+				return Content{}, ErrDuplicate
+			case size > math.MaxInt64 || c.Bytes+size > math.MaxInt64:
 				return Content{}, fmt.Errorf("manifest: %w: sizes", ErrMalformed)
 			}
-			c.Bytes += l.size
-			switch l.kind {
+			c.Bytes += size
+			switch r.kind() {
 			case leafFile:
 				c.Files++
 			case leafStream:
 				c.Streams++
 			case leafDirectory:
-				if l.size != 0 || l.sum != [32]byte{} {
+				if size != 0 || r.sum() != [32]byte{} {
 					return Content{}, fmt.Errorf("manifest: %w: directory", ErrMalformed)
 				}
 			default:
 				return Content{}, fmt.Errorf("manifest: %w: kind", ErrMalformed)
 			}
-			tree.add(l.append(buf[:0]))
+			tree.add(r.leaf(buf[:0]))
+			v.leaves++
+			last = *r
 		}
 		v.root = tree.root()
-		whole.add(v.record(i))
+		whole.add(volumeRecord(i, v.leaves, v.root))
+	}
+	if err != nil {
+		return Content{}, err
 	}
 	c.Root = whole.root()
 	m.content = &c
@@ -255,22 +237,10 @@ func (m *Manifest) Content() (Content, bool) {
 	return *m.content, true
 }
 
-// append writes the leaf's bytes: what is hashed, and what the file holds.
-func (l *leaf) append(b []byte) []byte {
-	b = append(b, l.kind)
-	b = append(b, l.key[:]...)
-	b = binary.BigEndian.AppendUint64(b, l.size)
-	return append(b, l.sum[:]...)
-}
-
-// record is the leaf of the upper tree: it binds the volume's place and how many entries it has.
-func (v *volumeTree) record(place int) []byte {
-	return volumeRecord(place, len(v.leaves), v.root)
-}
-
-func volumeRecord(place, leaves int, root [32]byte) []byte {
+// volumeRecord is the leaf of the upper tree: it binds the volume's place and how many entries it has.
+func volumeRecord(place int, leaves uint64, root [32]byte) []byte {
 	b := append(make([]byte, 0, 1+4+8+32), 'V')
 	b = binary.BigEndian.AppendUint32(b, uint32(place))
-	b = binary.BigEndian.AppendUint64(b, uint64(leaves))
+	b = binary.BigEndian.AppendUint64(b, leaves)
 	return append(b, root[:]...)
 }

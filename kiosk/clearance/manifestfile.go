@@ -2,11 +2,11 @@ package clearance
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // manifestMagic opens the file. The digit is the version of the format.
@@ -21,11 +21,19 @@ func (m *Manifest) WriteTo(w io.Writer) (int64, error) {
 	out.Write([]byte(manifestMagic))
 	out.Write(m.id[:])
 	out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(m.volumes))))
+	in := m.merge()
 	var buf [leafBytes]byte
 	for i := range m.volumes {
-		out.Write(binary.BigEndian.AppendUint64(nil, uint64(len(m.volumes[i].leaves))))
-		for j := range m.volumes[i].leaves {
-			out.Write(m.volumes[i].leaves[j].append(buf[:0]))
+		out.Write(binary.BigEndian.AppendUint64(nil, m.volumes[i].leaves))
+		for range m.volumes[i].leaves {
+			r, err := in.next()
+			if err == nil && (r == nil || r.volume() != m.volumes[i].id) {
+				err = errors.New("manifest: the spool lost entries")
+			}
+			if err != nil {
+				return out.n, err
+			}
+			out.Write(r.leaf(buf[:0]))
 		}
 	}
 	if out.err == nil {
@@ -67,7 +75,6 @@ func ReadManifest(r io.Reader) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest: %w: %d volumes", ErrMalformed, volumes)
 	}
 	for i := range int(volumes) {
-		v := volumeTree{id: i}
 		var count [8]byte
 		if _, err := io.ReadFull(in, count[:]); err != nil {
 			return nil, manifestEnd(err)
@@ -77,22 +84,26 @@ func ReadManifest(r io.Reader) (*Manifest, error) {
 			return nil, fmt.Errorf("manifest: %w: %d entries", ErrMalformed, n)
 		}
 		var buf [leafBytes]byte
-		for range n {
+		var last [32]byte
+		for j := range n {
 			if _, err := io.ReadFull(in, buf[:]); err != nil {
 				return nil, manifestEnd(err)
 			}
-			if len(v.leaves) == cap(v.leaves) {
-				v.leaves = slices.Grow(v.leaves, 64+len(v.leaves)/8)
+			r := newRecord(i, buf[0], [32]byte(buf[1:33]), binary.BigEndian.Uint64(buf[33:41]), [32]byte(buf[41:]))
+			key := r.key()
+			switch { // merging would put things into order, and so accept a second spelling
+			case r.kind() == parentMark:
+				return nil, fmt.Errorf("manifest: %w: kind", ErrMalformed)
+			case j > 0 && bytes.Compare(last[:], key[:]) >= 0:
+				return nil, fmt.Errorf("manifest: %w: order", ErrMalformed)
 			}
-			v.leaves = append(v.leaves, leaf{
-				kind: buf[0],
-				key:  [32]byte(buf[1:33]),
-				size: binary.BigEndian.Uint64(buf[33:41]),
-				sum:  [32]byte(buf[41:]),
-			})
+			last = key
+			if err := m.keep(r); err != nil {
+				return nil, err
+			}
 		}
 		m.leaves += int(n)
-		m.volumes = append(m.volumes, v)
+		m.volumes = append(m.volumes, volumeTree{id: i})
 	}
 	if _, err := in.ReadByte(); err != io.EOF {
 		if err == nil {
@@ -100,10 +111,7 @@ func ReadManifest(r io.Reader) (*Manifest, error) {
 		}
 		return nil, err
 	}
-	if _, err := m.finish(); err != nil {
-		if errors.Is(err, ErrDuplicate) {
-			err = fmt.Errorf("manifest: %w: order", ErrMalformed)
-		}
+	if _, err := m.Seal(); err != nil {
 		return nil, err
 	}
 	return m, nil

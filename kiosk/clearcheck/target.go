@@ -18,6 +18,13 @@ import (
 // sparse file of a terabyte costs nothing to make and an hour to hash.
 const surplus = 1 << 30
 
+const (
+	// surplusFiles is the same for their number: memory grows with what was cleared and not with what somebody put there.
+	surplusFiles = 10_000
+	// maxNameBytes bounds the names that are kept to say what was changed; about half a million of them.
+	maxNameBytes = 64 << 20
+)
+
 // sectorBytes is the unit in which a token gives the size of a medium.
 const sectorBytes = 512
 
@@ -118,6 +125,8 @@ type sight struct {
 	mu       sync.Mutex
 	manifest *clearance.Manifest
 	names    map[[32]byte]string // local names by key, if differences are to be named
+	named    int                 // bytes of them
+	files    uint64              // so far, with streams
 	bytes    uint64              // content so far
 }
 
@@ -125,8 +134,15 @@ type sight struct {
 func (s *sight) add(volume int, kind report.Kind, path string, size int64, sum [32]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.names != nil {
+	if kind != report.Directory {
+		if s.files++; s.files > s.claims.Content.Files+s.claims.Content.Streams+surplusFiles {
+			fmt.Fprintln(s.stderr, "clearcheck: altered: there are many more files than were cleared")
+			return errAltered
+		}
+	}
+	if s.names != nil && s.named+len(path) <= maxNameBytes {
 		s.names[clearance.PathKey(s.claims.ID, path)] = path
+		s.named += len(path)
 	}
 	return s.manifest.Add(volume, kind, path, size, sum)
 }
@@ -158,7 +174,11 @@ func (s *sight) altered(path, why string) error {
 // say lists the differences. What was removed has no name here: the manifest holds none.
 func (s *sight) say(c clearance.Comparison) {
 	for _, change := range c.Changes {
-		switch name := strconv.Quote(s.names[change.Key]); change.Kind {
+		name := "one of the entries whose names were not kept, because there are too many"
+		if known, ok := s.names[change.Key]; ok {
+			name = strconv.Quote(known)
+		}
+		switch change.Kind {
 		case clearance.Changed:
 			fmt.Fprintf(s.stderr, "clearcheck: changed: %s\n", name)
 		case clearance.Added:

@@ -21,6 +21,9 @@ const (
 	readBytes = 1 << 20
 	// listBatch is how many names of a directory are taken at once, so that one of a million files needs no list of them.
 	listBatch = 1024
+	// maxPending bounds the names of directories that wait to be listed. A medium with more is not read at all: nobody can
+	// say whether it is what was cleared.
+	maxPending = 64 << 20
 )
 
 // job is one file to hash.
@@ -28,6 +31,9 @@ type job struct {
 	system string // as the system names it
 	path   string // inside the volume, with '/'
 }
+
+// cost is what a waiting directory takes in memory.
+func (j *job) cost() int { return 2*16 + len(j.system) + len(j.path) }
 
 // tree reads a folder. No link is followed: what is neither a file nor a directory cannot have been cleared.
 func (s *sight) tree(ctx context.Context, t target) error {
@@ -62,9 +68,11 @@ func (s *sight) tree(ctx context.Context, t target) error {
 // deep tree costs no stack.
 func (s *sight) walk(ctx context.Context, root string, jobs chan<- job) error {
 	pending := []job{{root, ""}}
+	waiting := pending[0].cost()
 	for len(pending) > 0 {
 		dir := pending[len(pending)-1]
 		pending = pending[:len(pending)-1]
+		waiting -= dir.cost()
 		open := openRead
 		if dir.path == "" {
 			open = openRoot
@@ -90,6 +98,9 @@ func (s *sight) walk(ctx context.Context, root string, jobs chan<- job) error {
 				case e.IsDir():
 					if err = s.add(0, report.Directory, child.path, 0, [32]byte{}); err == nil {
 						pending = append(pending, child)
+						if waiting += child.cost(); waiting > maxPending {
+							err = errors.New("the folder holds more directories than this program follows")
+						}
 					}
 				case e.Type().IsRegular():
 					select {
