@@ -79,6 +79,14 @@ func (c *counted) asTables() view     { return view{c, &c.witness.tables, mapPro
 func (c *counted) asStructures() view { return view{c, &c.witness.structures, math.MaxInt} }
 func (c *counted) asPlaces() view     { return view{c, &c.witness.places, math.MaxInt} }
 
+// DataFrom implements volume.Sparse for a medium that does.
+func (c *counted) DataFrom(off int64) int64 {
+	if s, ok := c.Source.(volume.Sparse); ok {
+		return max(off, s.DataFrom(off))
+	}
+	return off
+}
+
 // piece is a range of the medium and the memory that it belongs into.
 type piece struct {
 	start int64

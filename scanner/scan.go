@@ -47,9 +47,9 @@ import (
 
 const (
 	// progressEvery is how often people see a number move; progressIdle how often they and the supervisor hear that
-	// YARA is at work while nothing else happens.
+	// YARA is at work, or that a reader finds entries, while nothing is read and no item is done.
 	progressEvery = 100 * time.Millisecond
-	progressIdle  = 2 * time.Second
+	progressIdle  = time.Second
 	// maxDeaths is how many yaraworkers may die in one session. Each costs a start and an item; a medium that kills so
 	// many was made to.
 	maxDeaths = 50
@@ -73,9 +73,11 @@ type scan struct {
 	gather   gatherer // the dispatcher's
 	sector   int      // the layout's
 	items    uint64   // dispatched
+	zeros    int64    // bytes of content that no byte of the medium stands behind
 	findings int      // about volumes
 	total    atomic.Int64
 	active   atomic.Int64 // units that a yaraworker is at work on
+	walked   atomic.Int64 // entries that readers found, whether or not they were dispatched yet
 	deaths   atomic.Int64
 
 	mu     sync.Mutex
@@ -387,11 +389,10 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 	shapes := 0
 	for o := range s.order {
 		if o.end != nil {
-			findings := tree.Finish(o.end.label)
-			tree = structure.Tree{}
-			if err := s.sendShapes(o.end.id, findings, &shapes); err != nil {
+			if err := s.sendShapes(o.end, &tree, &shapes); err != nil {
 				return err
 			}
+			tree = structure.Tree{}
 			continue
 		}
 		if o.unit == nil {
@@ -418,27 +419,28 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 }
 
 // sendShapes sends what is odd about a volume as a whole. Where there is no room for more, one finding that blocks says so.
-func (s *scan) sendShapes(id int, findings []report.Finding, sent *int) error {
-	for _, f := range findings {
+func (s *scan) sendShapes(end *volumeEnd, tree *structure.Tree, sent *int) error {
+	for _, f := range tree.Finish(end.label) {
 		if *sent++; *sent == shapeFindings {
 			f = structure.TooManyFindings()
 		} else if *sent > shapeFindings {
 			break
 		}
-		if err := s.out.Send(report.Message{Finding: &report.VolumeFinding{Volume: id, Finding: f}}); err != nil {
+		if err := s.out.Send(report.Message{Finding: &report.VolumeFinding{Volume: end.id, Finding: f, Path: []byte(tree.Where(f))}}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// progress sends how far the scan is. It is silent when nothing moves and YARA has nothing to do either: then the medium
-// does not answer, and the supervisor must be able to notice.
+// progress sends how far the scan is. It is silent when nothing moves, no reader finds anything and YARA has nothing to do
+// either: then the medium does not answer, and the supervisor must be able to notice.
 func (s *scan) progress(ctx context.Context) {
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
 	var last report.Progress
 	var said time.Time
+	var walked int64
 	for {
 		select {
 		case <-ctx.Done():
@@ -446,10 +448,11 @@ func (s *scan) progress(ctx context.Context) {
 		case now := <-ticker.C:
 			read := s.src.bytes.Load()
 			p := report.Progress{Read: read, Total: max(s.total.Load(), read), Files: s.out.sent()}
-			if p == last && (s.active.Load() == 0 || now.Sub(said) < progressIdle) {
+			busy := s.active.Load() > 0 || s.walked.Load() != walked
+			if p == last && (!busy || now.Sub(said) < progressIdle) {
 				continue
 			}
-			last, said = p, now
+			last, said, walked = p, now, s.walked.Load()
 			if s.out.Send(report.Message{Progress: &p}) != nil {
 				return // the same error ends the scan elsewhere
 			}

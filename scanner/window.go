@@ -17,10 +17,18 @@ import (
 
 const (
 	// A window is what is sorted by place before it is read: large enough that the order of the medium is kept on a usual
-	// stick, small enough for memory (about 40 MiB of entries, 16 MiB of extents, 16 MiB of content that entries hold).
+	// stick, small enough for memory (about 40 MiB of entries, 16 MiB of extents, 16 MiB of content that entries hold,
+	// 16 MiB of paths and findings: at 32 KiB each, 65,536 paths would be two gigabytes).
 	windowEntries = 65_536
 	windowExtents = 1 << 20
 	windowInline  = 16 << 20
+	windowText    = 16 << 20
+	// unitText is how much of that one unit has, since orderUnits of them may wait: 32 MiB.
+	unitText = 128 << 10
+	// maxUnbacked is how much content a medium may have that no byte of it stands behind: holes, zeros behind what is stored,
+	// and what grows when it is unpacked. A file of a petabyte costs nothing to make, and for ever to hash. It is the limit
+	// on archives too.
+	maxUnbacked = 16 << 30
 	// batchBytes is how much of small files goes into one request: about a tenth of a second of YARA.
 	batchBytes = 8 << 20
 	// pieceAlign is where a piece begins in the buffer: on a line of the processor's cache.
@@ -61,6 +69,7 @@ type window struct {
 	tasks   []*task
 	extents int
 	inline  int // bytes
+	text    int // bytes
 }
 
 func (s *scan) window(id int, base, bytes int64) *window {
@@ -78,14 +87,22 @@ func (w *window) add(ctx context.Context, e volume.Entry) error {
 	if w.scan.items++; w.scan.items > report.MaxItems {
 		return w.scan.halt("There are more than %d items on the medium.", report.MaxItems)
 	}
+	w.scan.walked.Add(1)
 	t := w.task(e)
 	w.tasks = append(w.tasks, t)
 	w.extents += len(t.content.extents)
 	w.inline += len(t.content.inline)
-	if len(w.tasks) >= windowEntries || w.extents >= windowExtents || w.inline >= windowInline {
+	w.text += t.text()
+	if len(w.tasks) >= windowEntries || w.extents >= windowExtents || w.inline >= windowInline || w.text >= windowText {
 		return w.flush(ctx)
 	}
 	return nil
+}
+
+// text is what the words of a task take in memory. A finding's own are constants.
+func (t *task) text() int {
+	const finding = 96
+	return len(t.item.Path) + finding*len(t.item.Findings)
 }
 
 // task turns an entry into a task. An entry that cannot be read is concluded here, and never as clean.
@@ -171,6 +188,10 @@ func (w *window) locate(t *task, e volume.Entry) {
 	if size == 0 && t.item.Outcome != report.Unscanned {
 		return
 	}
+	if !w.scan.unbacked(size - stored(t.content.inline, extents)) {
+		refuse(report.TooLarge)
+		return
+	}
 	t.content.extents, t.content.bytes = extents, size
 	if e.Decode != nil {
 		if t.item.Outcome != report.Unscanned {
@@ -179,6 +200,29 @@ func (w *window) locate(t *task, e volume.Entry) {
 		t.content.decode = func() io.ReaderAt { return e.Decode(volume.Section(w.scan.src, w.base, w.bytes)) }
 	}
 	t.read = true
+}
+
+// stored is how many bytes of an item the medium holds.
+func stored(inline []byte, extents []volume.Extent) int64 {
+	n := int64(len(inline))
+	for _, x := range extents {
+		if x.Start >= 0 {
+			n += x.Bytes
+		}
+	}
+	return n
+}
+
+// unbacked counts content that the medium does not hold, and reports whether it may be scanned all the same.
+func (s *scan) unbacked(n int64) bool {
+	if n <= 0 {
+		return true
+	}
+	if n > maxUnbacked-s.zeros {
+		return false
+	}
+	s.zeros += n
+	return true
 }
 
 // first is where a task's content begins on the medium; what has none comes before everything.
@@ -192,7 +236,7 @@ func (t *task) first() int64 {
 // flush dispatches what was gathered. The order depends on nothing but the medium.
 func (w *window) flush(ctx context.Context) error {
 	tasks := w.tasks
-	w.tasks, w.extents, w.inline = nil, 0, 0
+	w.tasks, w.extents, w.inline, w.text = nil, 0, 0, 0
 	slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.first(), b.first()) })
 	for len(tasks) > 0 {
 		if w.scan.reason() != "" {
@@ -212,9 +256,12 @@ func (w *window) flush(ctx context.Context) error {
 func (s *scan) cut(tasks []*task) int {
 	limit := min(batchBytes, s.job.SlotBytes/2)
 	var end int64
-	n := 0
+	n, text := 0, 0
 	for ; n < len(tasks) && n < slot.MaxPieces; n++ {
 		t := tasks[n]
+		if text += t.text(); n > 0 && text > unitText {
+			break
+		}
 		t.offset = end
 		end += (t.content.bytes + pieceAlign - 1) / pieceAlign * pieceAlign
 		if n > 0 && (end > limit || t.content.bytes > limit) {

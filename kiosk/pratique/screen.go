@@ -261,7 +261,9 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 		out.Volumes = append(out.Volumes, jsonVolume{vol.ID, vol.Start, vol.Bytes, vol.FileSystem})
 	}
 	for _, f := range rep.Found {
-		out.Findings = append(out.Findings, findingJSON(res, f.Volume, &f.Finding))
+		j := findingJSON(res, f.Volume, &f.Finding)
+		j.Path = jsonPath(string(f.Path))
+		out.Findings = append(out.Findings, j)
 	}
 	for i := range rep.NotClean {
 		it := &rep.NotClean[i]
@@ -327,6 +329,9 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 		where := "the medium"
 		if id := rep.Found[i].Volume; id >= 0 {
 			where = fmt.Sprintf("volume %d", id)
+		}
+		if path := rep.Found[i].Path; len(path) > 0 {
+			where += ", " + quote(string(path))
 		}
 		show(where, &rep.Found[i].Finding)
 	}

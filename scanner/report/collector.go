@@ -178,6 +178,8 @@ func (c *Collector) addFinding(f *VolumeFinding) error {
 		return broken("more than %d findings on volumes", MaxFindings)
 	case f.Volume < -1 || f.Volume >= len(c.report.Volumes):
 		return broken("a finding on volume %d of %d", f.Volume, len(c.report.Volumes))
+	case len(f.Path) > MaxFindingPath || len(f.Path) > 0 && f.Volume < 0:
+		return broken("a finding on volume %d with a path of %d bytes", f.Volume, len(f.Path))
 	}
 	if err := f.Finding.check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)

@@ -22,6 +22,8 @@ const (
 	MaxTypes     = 256    // distinct content types; further ones are counted as "other"
 	MaxPathBytes = 32_767 // Windows' limit on a path, in bytes here; longer is malformed
 	MaxText      = 512    // a finding's sentence, a rule's name
+	// MaxFindingPath bounds the path of a finding about a volume: MaxFindings of them take 4 MB.
+	MaxFindingPath = 4_096
 )
 
 // Outcome is what became of one item. The order is the order of design: the zero value refuses.
@@ -206,6 +208,9 @@ type Region struct {
 type VolumeFinding struct {
 	Volume  int     `cbor:"1,keyasint"`
 	Finding Finding `cbor:"2,keyasint"`
+	// Path is an entry that the finding is about, such as the program that a person is meant to click on; empty if there is
+	// none. Like every path it goes to the person at the screen and to nobody else.
+	Path []byte `cbor:"3,keyasint,omitempty"`
 }
 
 // Tally counts what a scan saw. The scanner sends its own at the end, and the receiver, who counted too, compares.

@@ -290,3 +290,16 @@ func (s source) Forget(off, n int64) error {
 	}
 	return err
 }
+
+// DataFrom implements volume.Sparse. A device has no holes, and an image has those that its file system tells of. The
+// descriptor's own offset moves, which nobody uses.
+func (s source) DataFrom(off int64) int64 {
+	at, err := s.file.Seek(off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO): // nothing but a hole is left
+		return s.Size()
+	case err != nil || at < off:
+		return off
+	}
+	return at
+}

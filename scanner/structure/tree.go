@@ -14,6 +14,10 @@ const (
 	maxFolders  = 1 << 18
 	maxPrograms = 1 << 16
 	maxImages   = 1 << 18
+	// maxNames and maxNameBytes bound the paths that are kept to be shown. Past them a finding has no path, and is the same
+	// otherwise.
+	maxNames     = 1 << 15
+	maxNameBytes = 2 << 20
 )
 
 // Tree judges how the items of one volume lie together. The zero value is ready. It is not safe for concurrent use.
@@ -29,6 +33,9 @@ type Tree struct {
 	others    map[uint64]struct{}   // top folders with other content
 	set       *fileSet              // of the DICOMDIR in the top folder
 	runs      bool                  // there is a program or script somewhere
+	names     map[uint64]string     // paths of what may be shown, by the keys of top, launchers and programs
+	text      int                   // bytes of them
+	where     map[rule]string       // what a finding is about: of all such paths the first in order
 }
 
 // trait is what is known of a name.
@@ -71,30 +78,42 @@ func (t *Tree) Add(path string, kind report.Kind, hidden bool, r Result) {
 	n := newName(path)
 	full := strings.Join(append(n.dirs, n.base), "/")
 	if n.depth > 0 {
-		t.below(n, kind, r)
+		t.below(n, path, kind, r)
 	}
 	if kind == report.Directory {
-		t.addFolder(n, full, hidden)
+		t.addFolder(n, path, full, hidden)
 		return
 	}
 	if n.depth == 0 {
-		t.addTop(n, hidden, r)
+		t.addTop(n, path, hidden, r)
 	}
-	t.runs = t.runs || r.role == aProgram || r.role == aScript
+	if r.role == aProgram || r.role == aScript {
+		t.runs = true
+		t.at(viewer, path)
+	}
 	switch {
 	case r.role == aProgram || r.role == aShortcut:
-		t.keep(&t.programs, hash(strings.TrimSuffix(full, n.base)+n.stem), maxPrograms)
+		key := hash(strings.TrimSuffix(full, n.base) + n.stem)
+		t.keep(&t.programs, key, maxPrograms)
+		t.name(key, path)
 	case n.base == "dicomdir" && n.depth == 0 && r.set != nil:
 		t.set = r.set
+		for about := dicomdirDamaged; about <= dicomdirForeign; about++ {
+			t.at(about, path)
+		}
 	case r.role == aStudy && n.base != "dicomdir":
 		t.keep(&t.images, hash(full), maxImages)
 	}
 }
 
 // below notes in the top folder that something lies below it.
-func (t *Tree) below(n name, kind report.Kind, r Result) {
+func (t *Tree) below(n name, path string, kind report.Kind, r Result) {
 	top := n.dirs[0]
 	if kind == report.File {
+		if traits(top)&isBlank != 0 {
+			first, _, _ := strings.Cut(path, "/")
+			t.name(hash(top), first)
+		}
 		t.mark(&t.top, hash(top), traits(top)|isFolder|holds, maxTop, rootLimit)
 		if r.role != aStudy {
 			t.keep(&t.others, hash(top), maxTop)
@@ -102,7 +121,7 @@ func (t *Tree) below(n name, kind report.Kind, r Result) {
 	}
 }
 
-func (t *Tree) addFolder(n name, full string, hidden bool) {
+func (t *Tree) addFolder(n name, path, full string, hidden bool) {
 	is := traits(n.base) | isFolder
 	if hidden {
 		is |= isHidden
@@ -110,10 +129,13 @@ func (t *Tree) addFolder(n name, full string, hidden bool) {
 	t.mark(&t.folders, hash(full), is, maxFolders, treeLimit)
 	if n.depth == 0 {
 		t.mark(&t.top, hash(n.base), is, maxTop, rootLimit)
+		if is&(isHidden|isBlank) != 0 {
+			t.name(hash(n.base), path)
+		}
 	}
 }
 
-func (t *Tree) addTop(n name, hidden bool, r Result) {
+func (t *Tree) addTop(n name, path string, hidden bool, r Result) {
 	if hidden {
 		// Worms hide a file and put a shortcut of its name beside it, with or without the extension.
 		t.mark(&t.top, hash(n.base), isHidden, maxTop, rootLimit)
@@ -122,11 +144,14 @@ func (t *Tree) addTop(n name, hidden bool, r Result) {
 	switch r.role {
 	case aProgram:
 		t.found.add(rootProgram)
+		t.at(rootProgram, path)
 	case aScript:
 		t.found.add(rootScript)
+		t.at(rootScript, path)
 		return
 	case aShortcut:
 		t.found.add(rootShortcut)
+		t.at(rootShortcut, path)
 	default:
 		return
 	}
@@ -146,7 +171,42 @@ func (t *Tree) addTop(n name, hidden bool, r Result) {
 	// A hidden launcher is not what a person clicks on, and cannot stand for itself.
 	if !hidden {
 		t.launchers[hash(n.stem)] = l
+		t.name(hash(n.stem), path)
 	}
+}
+
+// name keeps the path of what a finding may turn out to be about. Of two with one key it keeps the first in order.
+func (t *Tree) name(key uint64, path string) {
+	old, known := t.names[key]
+	if known && old <= path || len(path) > report.MaxFindingPath || t.text+len(path)-len(old) > maxNameBytes || !known && len(t.names) >= maxNames {
+		return
+	}
+	if t.names == nil {
+		t.names = map[uint64]string{}
+	}
+	t.names[key] = strings.Clone(path) // not the whole of which it is a part
+	t.text += len(path) - len(old)
+}
+
+// at notes that a finding is about this path, among others.
+func (t *Tree) at(about rule, path string) {
+	if old, known := t.where[about]; path == "" || known && old <= path || len(path) > report.MaxFindingPath {
+		return
+	}
+	if t.where == nil {
+		t.where = map[rule]string{}
+	}
+	t.where[about] = strings.Clone(path)
+}
+
+// Where is the path of an entry that one of the findings of Finish is about, "" if there is none or it is not known.
+func (t *Tree) Where(f report.Finding) string {
+	for about, path := range t.where {
+		if book[about].word == f.Rule {
+			return path
+		}
+	}
+	return ""
 }
 
 func traits(base string) trait {
@@ -182,17 +242,19 @@ func (t *Tree) keep(m *map[uint64]struct{}, key uint64, limit int) {
 }
 
 // Finish says what is odd about the volume as a whole: each word once, in the order of the package's table. label is the
-// volume's. The Tree must not be used after it.
+// volume's. Nothing may be added after it.
 func (t *Tree) Finish(label string) []report.Finding {
 	hiddenContent := false
-	for _, is := range t.top {
+	for key, is := range t.top {
 		switch {
 		case is&isBlank != 0 && is&holds != 0:
 			hiddenContent = true
 			t.found.add(blankFolder)
+			t.at(blankFolder, t.names[key])
 		case is&isHidden != 0 && is&isSystem == 0 && is&holds != 0:
 			hiddenContent = true
 			t.found.add(hiddenTree)
+			t.at(hiddenTree, t.names[key])
 		}
 	}
 	label = strings.Trim(strings.ToLower(label), blanks)
@@ -200,14 +262,17 @@ func (t *Tree) Finish(label string) []report.Finding {
 		named := l.generic || label != "" && (stem == hash(label) || l.short == hash(label))
 		if hiddenContent && named || t.top[stem]&isHidden != 0 || t.top[l.short]&isHidden != 0 {
 			t.found.add(launcher)
+			t.at(launcher, t.names[stem])
 		}
 	}
 	for p := range t.programs {
 		switch is := t.folders[p]; {
 		case is&isHidden != 0:
 			t.found.add(launcher)
+			t.at(launcher, t.names[p])
 		case is&isFolder != 0:
 			t.found.add(folderProgram)
+			t.at(folderProgram, t.names[p])
 		}
 	}
 	if t.set != nil {

@@ -82,6 +82,38 @@ func TestT30_LayoutsOfWormsAreFoundWithoutRules(t *testing.T) {
 	}
 }
 
+// A person must be told which of a thousand files is meant, and the same one whatever the order.
+func TestFindingsOfATreeNameAPath(t *testing.T) {
+	program := aPE()
+	items := []placed{{"!\u00A0/", ""}, {"\u00A0/letter.pdf", aPDF()}, {"STICK.exe", program}, {"Other.exe", program}, {"Photos/", ""}, {"Photos.exe", program},
+		{"sub/Folder/", ""}, {"sub/folder.EXE", program}, {"DICOMDIR", aDICOMDIR(`A\B`)}}
+	want := map[string]string{"launcher": "STICK.exe", "blank-folder": "\u00A0", "root-program": "Other.exe", "folder-program": "Photos.exe",
+		"viewer": "Other.exe", "dicomdir-missing": "DICOMDIR"}
+	for range 2 {
+		slices.Reverse(items)
+		var tree Tree
+		addAll(&tree, items)
+		for _, f := range tree.Finish("stick") {
+			if got := tree.Where(f); got != want[f.Rule] || got == "" {
+				t.Errorf("%s: %q, want %q", f.Rule, got, want[f.Rule])
+			}
+		}
+	}
+	var full Tree
+	for i := range maxNames {
+		full.Add(fmt.Sprint(i, strings.Repeat("n", 2*maxNameBytes/maxNames), ".exe"), report.File, false, inspect("a.exe", program))
+	}
+	full.Add("a long one "+strings.Repeat("n", report.MaxFindingPath), report.File, false, inspect("a.exe", program))
+	for _, f := range full.Finish("0" + strings.Repeat("n", 2*maxNameBytes/maxNames)) {
+		if len(full.Where(f)) > report.MaxFindingPath {
+			t.Errorf("%s: a path of %d bytes", f.Rule, len(full.Where(f)))
+		}
+	}
+	if full.text > maxNameBytes {
+		t.Errorf("%d bytes of names are kept", full.text)
+	}
+}
+
 func TestDICOMFileSetsAreHeldAgainstTheirDirectory(t *testing.T) {
 	image := anImage()
 	dir := aDICOMDIR(`DICOM\IM1`, `DICOM\IM2`)

@@ -122,6 +122,10 @@ func (m *mapper) readGap(ctx context.Context, g gap) ([]piece, error) {
 			p.class = report.RegionData
 			if Zero(b[:p.end-at]) {
 				p.class = report.RegionZero
+				if p.end == next {
+					next = m.behindHole(next, g.end)
+					p.end = next
+				}
 			}
 		}
 		if p.end > p.start {

@@ -231,9 +231,20 @@ func (m *mapper) zero(ctx context.Context, p part) (bool, error) {
 		if !Zero(piece) {
 			return false, nil
 		}
-		m.zeros.end = at + int64(len(piece))
+		m.zeros.end = m.behindHole(at+int64(len(piece)), p.end())
 	}
 	return true, nil
+}
+
+// behindHole returns where to read on at off, after a zero, up to end. Only what a hole has between its first and its last
+// read is not read, so a source that is wrong about its holes has to be wrong about all of that.
+func (m *mapper) behindHole(off, end int64) int64 {
+	sparse, ok := m.src.(Sparse)
+	if !ok || off >= end {
+		return off
+	}
+	data := min(sparse.DataFrom(off), end)
+	return max(off, (data-mapRead)/mapRead*mapRead)
 }
 
 // raidName looks for the two versions of Linux RAID that keep their superblock at the end.

@@ -25,6 +25,15 @@ type Source interface {
 	SectorSize() int // 512, 1024, 2048 or 4096; what the device said, or 512
 }
 
+// Sparse is a Source that knows where it has holes: an image, by the word of the system that keeps it. Zeros that are
+// there by its word are only ever classified as zeros, which spares reading terabytes of nothing; what is content is read,
+// hashed and matched whether or not there are holes in it.
+type Sparse interface {
+	Source
+	// DataFrom returns the first byte at or behind off that may be other than zero, or Size.
+	DataFrom(off int64) int64
+}
+
 // ErrUnreadable marks what a reader returns when the medium did not give the bytes it needs.
 var ErrUnreadable = errors.New("the medium could not be read")
 

@@ -319,7 +319,7 @@ func TestT24_DeepTreeEndsInWords(t *testing.T) {
 	files = append(files, stick.File{Path: path + "/bottom.txt", Data: []byte("bottom")})
 	m, _ := build(t, stick.ExFAT{Bytes: 8 * mega}, files)
 	l := list(t, m, volume.Options{})
-	if l.Summary.Outcome != report.Malformed || !strings.Contains(l.Summary.Reason, "deeper") {
+	if l.Summary.Outcome != report.TooLarge || !strings.Contains(l.Summary.Reason, "within directories") {
 		t.Errorf("%+v", l.Summary)
 	}
 	long := strings.Repeat("x", 250)

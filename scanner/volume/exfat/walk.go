@@ -341,10 +341,18 @@ func (w *walker) queue(parent *directory, r *record, e volume.Entry) error {
 		r.note("directory-size", report.Warn, "The directory's two lengths do not agree.")
 		e.Findings = r.findings
 	}
-	if parent.depth >= maxDepth || len(e.Path) >= report.MaxPathBytes-4 {
-		w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
-		e.Outcome = report.Malformed
+	refuse := func(o report.Outcome, reason string) error {
+		w.Wrong(o, reason)
+		if e.Outcome == report.Unscanned {
+			e.Outcome = o
+		}
 		return w.emit(e)
+	}
+	switch {
+	case parent.depth >= maxDepth:
+		return refuse(report.TooLarge, "Directories lie within directories more often than this program follows.")
+	case len(e.Path) >= report.MaxPathBytes-4:
+		return refuse(report.Malformed, "A path is longer than any system allows.")
 	}
 	d := directory{path: e.Path, depth: parent.depth + 1, content: r.content, contiguous: r.contiguous, hidden: r.hidden,
 		outcome: e.Outcome, findings: e.Findings}

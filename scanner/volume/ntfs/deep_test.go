@@ -97,6 +97,9 @@ func TestT03_DirectoriesAreReadDownToLevel255AndRefusedBelow(t *testing.T) {
 				scanned = scanned || e.Kind == report.Area && strings.HasPrefix(e.Path, "$Orphan/")
 			}
 			fits := levels <= maxDepth
+			if !fits && l.Summary.Outcome != report.TooLarge {
+				t.Errorf("%d levels: %v %s", levels, l.Summary.Outcome, l.Summary.Reason)
+			}
 			if listed != fits || scanned == fits || (l.Summary.Outcome == report.Clean) != fits || fits && has(l, "orphan") {
 				t.Errorf("%d levels: listed %v, scanned as an area %v, %v %s %q", levels, listed, scanned, l.Summary.Outcome, l.Summary.Reason, rules(l))
 			}
@@ -147,4 +150,34 @@ func TestReadsALargeDirectory(t *testing.T) {
 		t.Errorf("the Sleuth Kit lists %d of %d files", listed, files)
 	}
 	t.Logf("%d files in one directory, read in %v", files, took.Round(time.Millisecond))
+}
+
+// A tree that is too deep is too large, one that leads into itself is malformed, and telling them apart costs one way up.
+func TestT24_ADeepTreeAndACircleAreTwoThings(t *testing.T) {
+	const folderCount = 100_000
+	for name, c := range map[string]struct {
+		top     uint32 // parent of the first
+		circles bool
+	}{"deep": {recordRoot, false}, "circle": {1000 + folderCount/2, true}, "no way up": {77, false}} {
+		w := &walker{folders: folders{places: map[uint32]place{}}, uses: make([]uint16, 2*folderCount)}
+		w.folders.add(folder{number: recordRoot, use: 5, parent: recordRoot, parentUse: 5, indexed: true}, ".")
+		for i := range uint32(folderCount) {
+			d := folder{number: 1000 + i, use: 1, parent: 999 + i, parentUse: 1, indexed: true}
+			if i == 0 {
+				d.parent, d.parentUse = c.top, map[bool]uint16{true: 1, false: 5}[c.circles]
+			}
+			w.folders.add(d, "d")
+		}
+		start := time.Now()
+		for i := range int64(folderCount) {
+			w.place(refer(1000+folderCount-1-i, 1))
+		}
+		want := report.TooLarge
+		if c.circles {
+			want = report.Malformed
+		}
+		if s := w.Summary(""); s.Outcome != want || time.Since(start) > 10*time.Second {
+			t.Errorf("%s: %v %q after %v", name, s.Outcome, s.Reason, time.Since(start))
+		}
+	}
 }

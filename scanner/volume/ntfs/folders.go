@@ -28,6 +28,8 @@ type folders struct {
 // maxPlaces bounds how many paths are kept, each of at most 32 KiB but nearly always short.
 const maxPlaces = 512
 
+const tooDeep = "Directories lie within directories more often than this program follows."
+
 // place is where something lies.
 type place struct {
 	path  string // of the directory, "" for the root
@@ -82,7 +84,11 @@ func (w *walker) place(ref reference) place {
 			break
 		}
 		if len(way) > maxDepth {
-			w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open, or in a circle.")
+			if w.circles(d) {
+				w.Wrong(report.Malformed, "Directories lie inside each other in a circle.")
+			} else {
+				w.Wrong(report.TooLarge, tooDeep)
+			}
 			break
 		}
 		number, use = int64(d.parent), d.parentUse
@@ -90,8 +96,12 @@ func (w *walker) place(ref reference) place {
 	for _, d := range slices.Backward(way) {
 		name, _ := volume.Component(w.folders.nameOf(d))
 		at.path = join(at.path, name)
-		if at.depth++; at.depth > maxDepth || len(at.path) > report.MaxPathBytes-4 {
-			w.Wrong(report.Malformed, "Directories lie deeper inside each other than any system can open.")
+		switch at.depth++; {
+		case at.depth > maxDepth:
+			w.Wrong(report.TooLarge, tooDeep)
+			at = place{state: lost}
+		case len(at.path) > report.MaxPathBytes-4:
+			w.Wrong(report.Malformed, "A path is longer than any system allows.")
 			at = place{state: lost}
 		}
 		if len(w.folders.places) >= maxPlaces {
@@ -100,6 +110,23 @@ func (w *walker) place(ref reference) place {
 		w.folders.places[d.number] = at
 	}
 	return at
+}
+
+// circles reports whether the way up from a directory never ends. All calls together take no more steps than there are
+// directories: a volume is refused from the first one on, and what is said first stays.
+func (w *walker) circles(d *folder) bool {
+	if w.judged {
+		return false
+	}
+	w.judged = true
+	for range w.folders.list {
+		up := w.folders.find(int64(d.parent))
+		if up == nil || up.use != d.parentUse || d.number == recordRoot {
+			return false
+		}
+		d = up
+	}
+	return true
 }
 
 // add keeps a directory. It reports false if there are more than can be kept.

@@ -28,6 +28,7 @@ type walker struct {
 	owned      clusterSet
 
 	entries int
+	judged  bool // it is known whether what lies too deep lies in a circle
 	content int64
 	broken  int
 	deleted int // records of files that somebody deleted
