@@ -112,18 +112,6 @@ func symbol(digits string) (*qrcode.QRCode, error) {
 	return q, nil
 }
 
-// QRPNG draws the QR code as an image, scale pixels to a module, with the quiet zone around it.
-func QRPNG(digits string, scale int) ([]byte, error) {
-	if scale < 1 || scale > 64 {
-		return nil, fmt.Errorf("clearance: qr: %d pixels to a module", scale)
-	}
-	q, err := symbol(digits)
-	if err != nil {
-		return nil, err
-	}
-	return q.PNG(-scale)
-}
-
 // QRText draws the QR code for a terminal, two modules to a character. Both colours are set on every line, black on white
 // and with the quiet zone, because most terminals are dark and many scanners do not read an inverted code.
 func QRText(digits string) (string, error) {

@@ -36,7 +36,7 @@ type giant struct {
 	name        string
 	quick, full int64 // 0 is left out
 	unit        string
-	build       func(f *os.File, n int64) error
+	build       func(t *testing.T, f *os.File, n int64) error
 	deep        bool
 	code        int
 	reason      string // the first
@@ -45,14 +45,14 @@ type giant struct {
 var giantMedia = []giant{
 	{"files in three FAT32 volumes", 60_000, 10_000_000, "", fatGiant(3), false, 0, ""},
 	{"files in one FAT32 volume", 0, 10_000_000, "", fatGiant(1), false, 4, "too-large"},
-	{"names in one folder of exFAT", 20_000, 1_000_000, "", func(f *os.File, n int64) error {
+	{"names in one folder of exFAT", 20_000, 1_000_000, "", func(t *testing.T, f *os.File, n int64) error {
 		var files []stick.File
 		for i := range n {
 			files = append(files, stick.File{Path: fmt.Sprintf("one folder/file %d.dcm", i)})
 		}
 		return exfatGiant(f, max(n*200*2, 64*mib), files)
 	}, false, 0, ""},
-	{"files with paths of 32 KB", 2_000, 50_000, "", func(f *os.File, n int64) error {
+	{"files with paths of 32 KB", 2_000, 50_000, "", func(t *testing.T, f *os.File, n int64) error {
 		deep := strings.Repeat(strings.Repeat("d", 250)+"/", 128)
 		var files []stick.File
 		for i := range n {
@@ -66,15 +66,15 @@ var giantMedia = []giant{
 	{"levels of folders on exFAT", 300, 300, "", levels(stick.FAT{}), false, 4, "too-large"},
 	{"on a medium of mostly nothing", 2, 16, "TiB", sparseGiant(1), false, 0, ""},
 	{"on a medium of a hundred partitions", 2, 16, "TiB", sparseGiant(100), false, 0, ""},
-	{"looked through deeply", 1, 64, "GiB", func(f *os.File, n int64) error {
+	{"looked through deeply", 1, 64, "GiB", func(t *testing.T, f *os.File, n int64) error {
 		return exfatGiant(f, n*gib, []stick.File{{Path: "a.txt", Data: []byte("a")}})
 	}, true, 0, ""},
 	{"of zeros behind what is stored", 18, 4096, "GiB", zeroGiant, false, 4, "too-large"},
 }
 
 // fatGiant spreads n files over some volumes.
-func fatGiant(volumes int) func(*os.File, int64) error {
-	return func(f *os.File, n int64) error {
+func fatGiant(volumes int) func(*testing.T, *os.File, int64) error {
+	return func(t *testing.T, f *os.File, n int64) error {
 		each := int(n) / volumes
 		folders := each/50_000 + 20
 		bytes := int64(each)/16*4*kib + int64(each)*32*2 + int64(folders)*64*kib + 512*mib
@@ -112,8 +112,8 @@ func exfatGiant(f *os.File, bytes int64, files []stick.File) error {
 }
 
 // levels is a file below n folders.
-func levels(fat stick.FAT) func(*os.File, int64) error {
-	return func(f *os.File, n int64) error {
+func levels(fat stick.FAT) func(*testing.T, *os.File, int64) error {
+	return func(t *testing.T, f *os.File, n int64) error {
 		files := []stick.File{{Path: strings.Repeat("d/", int(n)) + "a.txt", Data: []byte("a")}}
 		if fat.Bits == 0 {
 			return exfatGiant(f, 64*mib, files)
@@ -128,8 +128,8 @@ func levels(fat stick.FAT) func(*os.File, int64) error {
 }
 
 // sparseGiant is a small volume and some empty partitions, and nothing between and behind them.
-func sparseGiant(partitions int64) func(*os.File, int64) error {
-	return func(f *os.File, n int64) error {
+func sparseGiant(partitions int64) func(*testing.T, *os.File, int64) error {
+	return func(t *testing.T, f *os.File, n int64) error {
 		size := n * tib
 		if err := f.Truncate(size); err != nil {
 			return err
@@ -150,7 +150,7 @@ func sparseGiant(partitions int64) func(*os.File, int64) error {
 }
 
 // zeroGiant is a file of NTFS of n GiB, of which nothing is stored.
-func zeroGiant(f *os.File, n int64) error {
+func zeroGiant(t *testing.T, f *os.File, n int64) error {
 	const firstFile = "64" // the number that mkntfs leaves for it
 	bytes := n*gib*2 + 64*mib
 	if err := f.Truncate(bytes); err != nil {
@@ -158,9 +158,7 @@ func zeroGiant(f *os.File, n int64) error {
 	}
 	for _, args := range [][]string{{"mkntfs", "-F", "-Q", "-q", "-c", "65536", f.Name()}, {"ntfscp", "-f", "-q", f.Name(), "/dev/null", "zeros.bin"},
 		{"ntfstruncate", f.Name(), firstFile, strconv.FormatInt(n*gib, 10)}} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", args, err, out)
-		}
+		output(t, exec.Command(args[0], args[1:]...))
 	}
 	return nil
 }
@@ -182,7 +180,7 @@ func TestT24_GiantMediaEndInWordsAndInBoundedMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = g.build(f, n)
+			err = g.build(t, f, n)
 			f.Close()
 			if err != nil {
 				t.Fatal(err)

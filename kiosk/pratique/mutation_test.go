@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pratique/scanner/report"
 	"pratique/scanner/volume"
+	"pratique/scanner/volume/readers"
 	"pratique/scanner/volume/volumetest"
 	"pratique/testdata/stick"
 )
@@ -26,21 +29,113 @@ const mutantDeadline = 10 * time.Second
 
 // sample sticks whose metadata is changed. A further file system needs a row.
 var mutated = []struct {
-	name  string
-	bytes int64 // of the partition, which lies at 1 MiB
-	write func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error)
-	table func(w io.WriterAt, part stick.Partition) error
+	name string
+	make func(*testing.T) mutable
 }{
-	{"FAT32", 40 * mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
-		return stick.WriteFAT(w, stick.FAT{Bits: 32, Bytes: bytes, Start: mega}, files)
-	}, func(w io.WriterAt, part stick.Partition) error {
-		return stick.WriteMBR(w, []stick.Partition{part}, nil)
+	{"FAT32", func(t *testing.T) mutable {
+		return written(t, 40*mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
+			return stick.WriteFAT(w, stick.FAT{Bits: 32, Bytes: bytes, Start: mega}, files)
+		}, func(w io.WriterAt, part stick.Partition) error {
+			return stick.WriteMBR(w, []stick.Partition{part}, nil)
+		})
 	}},
-	{"exFAT", 24 * mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
-		return stick.WriteExFAT(w, stick.ExFAT{Bytes: bytes, Start: mega}, files)
-	}, func(w io.WriterAt, part stick.Partition) error {
-		return stick.WriteGPT(w, part.Bytes+2*mega, 512, []stick.Partition{part})
+	{"exFAT", func(t *testing.T) mutable {
+		return written(t, 24*mega, func(w io.WriterAt, bytes int64, files []stick.File) (*stick.Volume, error) {
+			return stick.WriteExFAT(w, stick.ExFAT{Bytes: bytes, Start: mega}, files)
+		}, func(w io.WriterAt, part stick.Partition) error {
+			return stick.WriteGPT(w, part.Bytes+2*mega, 512, []stick.Partition{part})
+		})
 	}},
+	{"NTFS", ntfsStick},
+}
+
+// mutable is a stick with what may be changed on it and what must stay: hashes by path.
+type mutable struct {
+	image    *stick.Memory
+	metadata []volume.Extent
+	truth    map[string]string
+}
+
+// written is a stick of one of the writers of package stick.
+func written(t *testing.T, bytes int64, write func(io.WriterAt, int64, []stick.File) (*stick.Volume, error), table func(io.WriterAt, stick.Partition) error) mutable {
+	t.Helper()
+	files := append(stick.CleanFiles(), stick.Corpus(60, 3)[1:]...) // both have the first
+	m := mutable{stick.NewMemory(bytes + 2*mega), []volume.Extent{{Start: 0, Bytes: 512}, {Start: 512, Bytes: 1024}}, map[string]string{}}
+	v, err := write(io.NewOffsetWriter(m.image, mega), bytes, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table(m.image, stick.Partition{Start: mega, Bytes: bytes, Type: 0x0C}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range v.Meta {
+		m.metadata = append(m.metadata, volume.Extent{Start: mega + r[0], Bytes: r[1]})
+	}
+	for i := range files {
+		if f := &files[i]; !f.Dir && f.Length() > 0 { // an empty file leaves no trace when its entry goes
+			h := sha256.New()
+			if _, err := io.Copy(h, f.Content()); err != nil {
+				t.Fatal(err)
+			}
+			m.truth[f.Path] = hex.EncodeToString(h.Sum(nil))
+		}
+	}
+	return m
+}
+
+// ntfsStick is what ntfs-3g made of some files in the root. What a deep walk hands out beside files and free clusters is
+// what the volume is made of.
+func ntfsStick(t *testing.T) mutable {
+	t.Helper()
+	const bytes = 8 * mega
+	dir := t.TempDir()
+	image, part := filepath.Join(dir, "image"), filepath.Join(dir, "part")
+	if err := os.WriteFile(image, make([]byte, bytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, exec.Command("mkntfs", "-F", "-Q", "-q", "-p", "2048", "-s", "512", image))
+	m := mutable{stick.NewMemory(bytes + 2*mega), []volume.Extent{{Start: 0, Bytes: 512}, {Start: mega, Bytes: 512}}, map[string]string{}}
+	for _, f := range stick.CleanFiles() {
+		if f.Dir || strings.Contains(f.Path, "/") || len(f.Data) == 0 {
+			continue
+		}
+		if err := os.WriteFile(part, f.Data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		output(t, exec.Command("ntfscp", "-q", "-f", image, part, f.Path))
+		sum := sha256.Sum256(f.Data)
+		m.truth[f.Path] = hex.EncodeToString(sum[:])
+	}
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.image.WriteAt(data, mega); err != nil {
+		t.Fatal(err)
+	}
+	if err := stick.WriteMBR(m.image, []stick.Partition{{Start: mega, Bytes: bytes, Type: 0x07}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	src := volumetest.Bytes(data, 512)
+	fs, err := readers.Open(src, volume.Candidate{Bytes: bytes, FileSystem: "ntfs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fs.Walk(t.Context(), volume.Options{Deep: true}, func(e volume.Entry) error {
+		of := func(part string) bool { return strings.HasPrefix(e.Path, part) }
+		if e.Kind != report.Directory && !slices.ContainsFunc([]string{"$MFT", "$Bitmap", "directory clusters"}, of) {
+			return nil
+		}
+		for _, x := range e.Extents {
+			if x.Start >= 0 {
+				m.metadata = append(m.metadata, volume.Extent{Start: mega + x.Start, Bytes: x.Bytes})
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // T03, on whole programs: whatever is changed in what a stick is made of, the answer comes in time and is one of three, and
@@ -48,38 +143,15 @@ var mutated = []struct {
 func TestT03_MutatedSticksAreNeverClearedWithFilesMissing(t *testing.T) {
 	for _, m := range mutated {
 		t.Run(m.name, func(t *testing.T) {
-			files := append(stick.CleanFiles(), stick.Corpus(60, 3)[1:]...) // both have the first
-			part := stick.Partition{Start: mega, Bytes: m.bytes, Type: 0x0C}
-			image := stick.NewMemory(m.bytes + 2*mega)
-			v, err := m.write(io.NewOffsetWriter(image, mega), m.bytes, files)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := m.table(image, part); err != nil {
-				t.Fatal(err)
-			}
-			metadata := []volume.Extent{{Start: 0, Bytes: 512}, {Start: 512, Bytes: 1024}}
-			for _, r := range v.Meta {
-				metadata = append(metadata, volume.Extent{Start: mega + r[0], Bytes: r[1]})
-			}
-			truth := map[string]string{} // hashes by path
-			for i := range files {
-				if f := &files[i]; !f.Dir && f.Length() > 0 { // an empty file leaves no trace when its entry goes
-					h := sha256.New()
-					if _, err := io.Copy(h, f.Content()); err != nil {
-						t.Fatal(err)
-					}
-					truth[f.Path] = hex.EncodeToString(h.Sum(nil))
-				}
-			}
-			c := campaign{t: t, state: t.TempDir(), name: filepath.Join(t.TempDir(), "stick.img"), image: image, truth: truth}
+			s := m.make(t)
+			c := campaign{t: t, state: t.TempDir(), name: filepath.Join(t.TempDir(), "stick.img"), image: s.image, truth: s.truth}
 			c.healthy = c.screen(0, nil)
 			if c.cleared != 1 || len(c.missing(c.healthy)) > 0 {
 				t.Fatalf("the stick without a change: %d cleared, %q missing", c.cleared, c.missing(c.healthy))
 			}
 			c.cleared = 0
 			for seed := range uint64(*mutants) {
-				c.try(seed, volumetest.Mutate(image, metadata, seed).Edits)
+				c.try(seed, volumetest.Mutate(s.image, s.metadata, seed).Edits)
 			}
 			t.Logf("%s: %d mutated sticks: %d not cleared, %d could not be checked, %d cleared; of these %d with a finding, %d deleted as by an owner; slowest %v",
 				m.name, *mutants, c.refused, c.unchecked, c.cleared, c.noted, c.deleted, c.slowest.Round(time.Millisecond))

@@ -193,17 +193,6 @@ func (l *List) Has(alg Algorithm, sum []byte) bool {
 	return false
 }
 
-// Algorithms returns those of which the list holds a hash, weakest first: the caller need not compute the others.
-func (l *List) Algorithms() []Algorithm {
-	var out []Algorithm
-	for alg := MD5; alg < algorithmEnd; alg++ {
-		if l.sections[alg].count > 0 {
-			out = append(out, alg)
-		}
-	}
-	return out
-}
-
 // Count returns how many hashes of one algorithm the list holds.
 func (l *List) Count(alg Algorithm) int {
 	if alg < algorithmEnd {

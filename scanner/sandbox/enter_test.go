@@ -91,7 +91,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "without" {
 		os.Exit(without(os.Args[2]))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	removeBinary()
+	os.Exit(code)
 }
 
 // jailed is the other half of the tests: the test binary, started again, in a jail.
@@ -209,10 +211,7 @@ func start(t *testing.T, role Role, task string, more ...*os.File) (*exec.Cmd, *
 	}
 	r, w := os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
 	t.Cleanup(func() { r.Close(); w.Close() })
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := jailedBinary(t)
 	var out bytes.Buffer
 	cmd := exec.Command(self, "jailed", strconv.Itoa(int(role)), task)
 	cmd.Env = []string{"GODEBUG=updatemaxprocs=0"}

@@ -126,10 +126,7 @@ func confined(file string) int {
 }
 
 func TestT03_LandlockAloneKeepsFilesNetworkAndProcessesAway(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := jailedBinary(t)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("secret"), 0o666); err != nil {
 		t.Fatal(err)
@@ -178,10 +175,7 @@ func TestT03_LandlockAloneKeepsFilesNetworkAndProcessesAway(t *testing.T) {
 
 // TestT03_NoWorkWithoutLandlock takes Landlock's calls away from a process before it enters its jail.
 func TestT03_NoWorkWithoutLandlock(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := jailedBinary(t)
 	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EOPNOTSUPP, unix.EPERM} {
 		cmd := exec.Command(self, "without", strconv.Itoa(int(errno)))
 		cmd.Env = []string{}
