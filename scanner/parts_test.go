@@ -298,6 +298,58 @@ func TestWindowsAreDispatchedInTheOrderOfTheMedium(t *testing.T) {
 	}
 }
 
+// What waits is bounded by its words too: a path can be as long as a page of text, and cost nothing to store.
+func TestT24_LongPathsDoNotFillMemory(t *testing.T) {
+	s := &scan{job: report.Job{Size: 4 * mib, SlotBytes: 4 * mib}}
+	w := s.window(0, 0, mib)
+	path := strings.Repeat("p", report.MaxPathBytes)
+	var tasks []*task
+	for range 2 * windowText / len(path) {
+		tasks = append(tasks, w.task(volume.Entry{Path: path, Kind: report.Directory, Outcome: report.Clean}))
+	}
+	for rest := tasks; len(rest) > 0; {
+		n := s.cut(rest)
+		if n < 1 || n*len(path) > unitText {
+			t.Fatalf("%d paths in one unit", n)
+		}
+		rest = rest[n:]
+	}
+	s.order = make(chan outgoing, orderUnits)
+	for i := range 2 * windowText / len(path) {
+		if err := w.add(t.Context(), volume.Entry{Path: path, Kind: report.Directory, Outcome: report.Clean}); err != nil {
+			t.Fatal(err)
+		}
+		if w.text > windowText || len(w.tasks) > windowText/len(path)+1 {
+			t.Fatalf("%d tasks wait after %d", len(w.tasks), i)
+		}
+		for len(s.order) > 0 {
+			<-s.order
+		}
+	}
+}
+
+// Zeros that nobody stored are scanned up to a limit, wherever they come from, and not counted for what is stored.
+func TestT24_ContentThatNobodyStoredIsLimited(t *testing.T) {
+	const size = 1 << 45
+	entries := []volume.Entry{
+		{Path: "hole", Kind: report.File, Size: maxUnbacked / 2, Valid: maxUnbacked / 2, Extents: []volume.Extent{{Start: -1, Bytes: maxUnbacked / 2}}},
+		{Path: "stored", Kind: report.File, Size: size / 2, Valid: size / 2, Extents: []volume.Extent{{Start: 0, Bytes: size / 2}}},
+		{Path: "zeros", Kind: report.File, Size: maxUnbacked/2 + 512, Valid: 512, Extents: []volume.Extent{{Start: 0, Bytes: maxUnbacked}}},
+		{Path: "one too many", Kind: report.File, Size: 513, Valid: 512, Extents: []volume.Extent{{Start: 0, Bytes: 512}}},
+		{Path: "packed", Kind: report.File, Size: 1024, Valid: 1024, Extents: []volume.Extent{{Start: 0, Bytes: 512}, {Start: -1, Bytes: 512}},
+			Decode: func(io.ReaderAt) io.ReaderAt { return strings.NewReader("") }},
+		{Path: "stored too", Kind: report.File, Size: 512, Valid: 512, Extents: []volume.Extent{{Start: 0, Bytes: 512}}},
+	}
+	s := &scan{job: report.Job{Size: size, SlotBytes: 4 * mib}}
+	w := s.window(0, 0, size)
+	for _, e := range entries {
+		refused := e.Path == "one too many" || e.Path == "packed"
+		if k := w.task(e); k.read == refused || (k.item.Outcome == report.TooLarge) != refused {
+			t.Errorf("%s: read %v, %v", e.Path, k.read, k.item.Outcome)
+		}
+	}
+}
+
 func TestReadersThatPanicCostTheirVolume(t *testing.T) {
 	sum, err := walk(t.Context(), panicking{}, volume.Options{}, func(volume.Entry) error { return nil })
 	if err != nil || sum.Outcome != report.Malformed || sum.Reason == "" {

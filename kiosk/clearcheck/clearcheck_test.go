@@ -243,6 +243,31 @@ func TestAClearedFolderIsValid(t *testing.T) {
 	ask(t, "--trust", s.path("trust"), "--qr", digits, s.stick).want(t, "by QR where both signatures are asked for", 9)
 }
 
+// What somebody puts on a medium after it was cleared must not fill the memory of the device that checks it.
+func TestT24_MoreFilesThanWereClearedEndTheCheck(t *testing.T) {
+	s := cleared(t)
+	dir := filepath.Join(s.stick, "more")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range surplusFiles + 100 {
+		write(t, filepath.Join(dir, fmt.Sprint(i)), "")
+	}
+	s.check(t, "--manifest", s.path("manifest")).want(t, "many files", 3, "many more files than were cleared")
+}
+
+func TestNamesThatAreNotKeptAreCountedAmongTheChanges(t *testing.T) {
+	var out strings.Builder
+	s := &sight{stderr: &out, manifest: clearance.NewManifest([16]byte{1}), names: map[[32]byte]string{}, named: maxNameBytes}
+	if err := s.add(0, report.File, "late.txt", 1, [32]byte{}); err != nil || len(s.names) > 0 {
+		t.Fatalf("%v, %d names", err, len(s.names))
+	}
+	s.say(clearance.Comparison{Changes: []clearance.Change{{Kind: clearance.Added, Key: clearance.PathKey([16]byte{1}, "late.txt")}}})
+	if !strings.Contains(out.String(), "added: one of the entries whose names were not kept") {
+		t.Errorf("%q", out.String())
+	}
+}
+
 func TestEachReasonHasItsExitCode(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	for _, row := range []struct {

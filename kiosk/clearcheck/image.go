@@ -131,5 +131,8 @@ func (s imageSource) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// DataFrom implements volume.Sparse, so that terabytes of nothing around a volume are not read.
+func (s imageSource) DataFrom(off int64) int64 { return dataFrom(s.t.file, off, s.t.size) }
+
 func (s imageSource) Size() int64     { return s.t.size }
 func (s imageSource) SectorSize() int { return sectorBytes }

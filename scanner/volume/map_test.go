@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -623,6 +624,55 @@ func TestMapReadsLittleOfAVolume(t *testing.T) {
 	mapped(t, c)
 	if c.n > 4*mega {
 		t.Errorf("%d bytes were read", c.n)
+	}
+}
+
+// holes is a medium whose system says where it has none but zeros. It lies about what is in false.
+type holes struct {
+	*counting
+	data  []volume.Extent // in order
+	false volume.Extent   // said to be a hole
+}
+
+func (h holes) DataFrom(off int64) int64 {
+	for _, x := range h.data {
+		if off < x.Start+x.Bytes && x != h.false {
+			return max(off, x.Start)
+		}
+	}
+	return h.Size()
+}
+
+// What an image is divided into does not depend on whether its system tells of holes, and zeros that it tells of are not
+// read. Nothing at the ends of a hole can be hidden by a system that is wrong.
+func TestT24_HolesAreNotReadAndChangeNothing(t *testing.T) {
+	const size = 4096 * mega
+	for name, at := range map[string]int64{"in a gap": 3000*mega + 5*512, "in an empty partition": 1500*mega + 512, "nowhere": -1} {
+		m := newMedium(t, size).gpt(stick.Partition{Start: mega, Bytes: 16 * mega}, stick.Partition{Start: 1000 * mega, Bytes: 1000 * mega})
+		m.fat(mega, 16)
+		data := []volume.Extent{{Start: 0, Bytes: 17 * mega}}
+		if at >= 0 {
+			m.put(at, "something")
+			data = append(data, volume.Extent{Start: at &^ 511, Bytes: 512})
+		}
+		data = append(data, volume.Extent{Start: size - 33*512, Bytes: 33 * 512})
+		plain := mapped(t, m)
+		c := &counting{Source: m}
+		sparse := mapped(t, holes{counting: c, data: data})
+		if !reflect.DeepEqual(plain, sparse) {
+			t.Errorf("%s: %v with holes, %v without", name, describe(sparse), describe(plain))
+		}
+		if c.n > 64*mega {
+			t.Errorf("%s: %d bytes were read", name, c.n)
+		}
+	}
+	m := newMedium(t, size).gpt(stick.Partition{Start: mega, Bytes: 16 * mega})
+	m.fat(mega, 16)
+	lie := volume.Extent{Start: size - 40*512, Bytes: 512}
+	m.put(lie.Start, "something")
+	ends := []volume.Extent{{Start: 0, Bytes: 17 * mega}, lie, {Start: size - 33*512, Bytes: 33 * 512}}
+	if l := mapped(t, holes{counting: &counting{Source: m}, data: ends, false: lie}); len(l.Areas) == 0 {
+		t.Error("data at the end of what was said to be a hole was not seen")
 	}
 }
 

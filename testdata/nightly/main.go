@@ -47,6 +47,8 @@ var (
 		{"media that change one block in ten thousand, in a thousand, in a hundred", "./scanner", "TestT04_RareChangesAreSeenAsOftenAsStated", []string{"-liars", "3000"}},
 		{"a FAT32 volume of a terabyte", "./scanner/volume/fat", "TestT24_HugeVolumeTakesLittleMemory", []string{"-clusters", "268435444"}},
 		{"an NTFS directory of 20,000 files", "./scanner/volume/ntfs", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
+		{"giant media", "./kiosk/pratique", "TestT24_GiantMediaEndInWordsAndInBoundedMemory", []string{"-giants"}},
+		{"a manifest of twenty million entries", "./kiosk/clearance", "TestT24_AManifestOfMillionsTakesLittleMemory", []string{"-entries", "20000000"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},
