@@ -22,10 +22,11 @@
 // It decides nothing. Every error on the way becomes an outcome other than clean, or a region or volume that bars a
 // clearance, or a sentence in the last message. An error of Scan itself means that the last message was not sent.
 //
-// Limits: windowEntries, windowExtents, batchBytes, maxDeaths, maxAgain and those of the witness here, those of packages
-// report, slot and volume there. Content is matched whole up to the size of a slot's buffer, and in overlapping blocks
-// above; programs above that size are too large, because the part of YARA that understands them would see their first block
-// only. Nothing is unpacked.
+// Limits: windowEntries, windowExtents, windowInline, windowText, batchBytes, maxUnbacked, maxDeaths, maxAgain and those of
+// the witness here, those of packages report, slot and volume there. Content is matched whole up to the size of a slot's
+// buffer, and in overlapping blocks above; programs above that size are too large, because the part of YARA that understands
+// them would see their first block only. Nothing is unpacked. A deep scan reads and hashes unallocated space to its last
+// byte, holes of an image too, and so takes as long as the medium is large.
 package scanner
 
 import (

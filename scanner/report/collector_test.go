@@ -138,6 +138,8 @@ func TestCollectorRefusesWhatBreaksTheRules(t *testing.T) {
 		"missing within the medium":  replace(2, Message{Region: &Region{Start: 512, Bytes: mediumBytes - 512, Class: RegionMissing}}),
 		"long region":                replace(2, Message{Region: &Region{Start: 512, Bytes: mediumBytes - 512, What: long}}),
 		"finding on no volume":       insert(3, Message{Finding: &VolumeFinding{Volume: 0, Finding: harm}}),
+		"finding with a long path":   insert(-1, Message{Finding: &VolumeFinding{Volume: 0, Finding: harm, Path: make([]byte, MaxFindingPath+1)}}),
+		"path outside volumes":       insert(-1, Message{Finding: &VolumeFinding{Volume: -1, Finding: harm, Path: []byte("p")}}),
 		"finding of no check":        insert(-1, Message{Finding: &VolumeFinding{Volume: -1}}),
 		"long finding":               insert(-1, Message{Finding: &VolumeFinding{Volume: -1, Finding: Finding{Check: CheckYARA, Text: long}}}),
 		"volume out of order":        replace(4, Message{Volume: &Volume{ID: 1, Start: 512, Bytes: 512, FileSystem: "fat16"}}),

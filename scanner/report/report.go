@@ -173,7 +173,7 @@ type RegionClass uint8
 const (
 	NotUnderstood    RegionClass = iota // read, but nobody knows what it is: bars a clearance
 	RegionTable                         // a partition table or its copy, decoded in full
-	RegionZero                          // read; every byte is zero
+	RegionZero                          // every byte is zero: read, or a hole of an image by the word of the system that keeps it
 	RegionData                          // not zero, in no volume; its bytes are an item of kind region
 	RegionVolume                        // belongs to one or more volumes, whose own outcome says the rest
 	RegionUnreadable                    // the medium returned an error: bars a clearance

@@ -52,6 +52,8 @@ type claim struct {
 
 // Map divides a medium. It returns an error only if ctx ended; whatever is learned about the medium is in the Layout.
 //
+// Of a Sparse source the inside of a hole is not read.
+//
 // Tables are read in every way they can be: master boot record with logical partitions, both copies of the GUID table,
 // sectors of 512 bytes and larger ones. So is the whole medium, as one volume. Everything outside volumes and tables is
 // read to its last byte, and every sector of it is held against the signatures, so that a volume that no table names is
