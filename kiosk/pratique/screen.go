@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -65,7 +66,13 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	defer st.Close()
 
 	meter := newMeter(p.stderr)
-	view := newScreenView(*asJSON, *items)
+	view := &screenView{asJSON: *asJSON}
+	if *items {
+		if view.items, err = newItemList(dir); err != nil {
+			return 0, fmt.Errorf("%w: %w", kiosk.ErrState, err)
+		}
+		defer view.items.close()
+	}
 	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
 		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, OutDir: *out, Item: view.item, Progress: meter.show})
 	meter.clear()
@@ -139,14 +146,8 @@ func workerDir() (string, error) {
 
 // screenView turns a result into what a person or a program reads.
 type screenView struct {
-	wantItems bool
-	asJSON    bool
-	items     []json.RawMessage // encoded one by one as they come: half the memory of keeping them
-	lines     []string
-}
-
-func newScreenView(asJSON, items bool) *screenView {
-	return &screenView{wantItems: items, asJSON: asJSON}
+	asJSON bool
+	items  *itemList // nil: nobody wants them
 }
 
 type jsonItem struct {
@@ -162,13 +163,13 @@ type jsonItem struct {
 
 func (v *screenView) item(it *report.Item) {
 	switch {
-	case !v.wantItems:
+	case v.items == nil:
 	case v.asJSON:
 		if data, err := json.Marshal(jsonItem{it.Volume, jsonPath(it.Path), jsonPath(it.Member), it.Kind.String(), it.Size, sum(it), it.Type, it.Outcome.String()}); err == nil {
-			v.items = append(v.items, data)
+			v.items.add(",", data)
 		}
 	default:
-		v.lines = append(v.lines, fmt.Sprintf("%-10s %-9s %12d  %s", it.Outcome, it.Kind, it.Size, quote(fullPath(it))))
+		v.items.add("", fmt.Appendf(nil, "  %-10s %-9s %12d  %s\n", it.Outcome, it.Kind, it.Size, quote(fullPath(it))))
 	}
 }
 
@@ -248,14 +249,14 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 	rep := &res.Report
 	out := jsonResult{Version: 1, Verdict: res.Verdict.String(), Reasons: res.Reasons,
 		Medium:  jsonMedium{res.Kind, res.Bytes, res.Sector},
-		Volumes: []jsonVolume{}, Findings: []jsonFinding{}, Items: v.items, Clearance: clearanceJSON(res.Clearance),
+		Volumes: []jsonVolume{}, Findings: []jsonFinding{}, Clearance: clearanceJSON(res.Clearance),
 		Counts: jsonCounts{rep.Tally.Files, rep.Tally.Directories, rep.Tally.Streams, rep.Tally.Members, rep.Tally.Areas,
 			rep.Tally.Bytes, rep.Tally.Findings}}
 	if out.Reasons == nil {
 		out.Reasons = []kiosk.Reason{}
 	}
-	if v.wantItems && out.Items == nil {
-		out.Items = []json.RawMessage{}
+	if v.items != nil {
+		out.Items = []json.RawMessage{itemsHere}
 	}
 	for _, vol := range rep.Volumes {
 		out.Volumes = append(out.Volumes, jsonVolume{vol.ID, vol.Start, vol.Bytes, vol.FileSystem})
@@ -273,10 +274,30 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 			out.Findings = append(out.Findings, f)
 		}
 	}
-	enc := json.NewEncoder(p.stdout)
+	var whole bytes.Buffer
+	enc := json.NewEncoder(&whole)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(out)
+	if err := enc.Encode(out); err != nil {
+		return err
+	}
+	// A finding's path may be the same words, but findings come before the items, and behind those is only the clearance.
+	at := bytes.LastIndex(whole.Bytes(), itemsHere)
+	if v.items == nil || at < 0 {
+		_, err := p.stdout.Write(whole.Bytes())
+		return err
+	}
+	if _, err := p.stdout.Write(whole.Bytes()[:at]); err != nil {
+		return err
+	}
+	if err := v.items.printTo(p.stdout); err != nil {
+		return err
+	}
+	_, err := p.stdout.Write(whole.Bytes()[at+len(itemsHere):])
+	return err
 }
+
+// itemsHere stands where the items go.
+var itemsHere = json.RawMessage(`"items\u0000here"`)
 
 func findingJSON(res *kiosk.Result, volume int, f *report.Finding) jsonFinding {
 	return jsonFinding{Volume: volume, Check: f.Check.String(), Rule: f.Rule, Offset: f.Offset,
@@ -351,8 +372,8 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	if missing := kiosk.LayersMissing(rep); len(missing) > 0 {
 		w.printf("  this machine does not grant the scan processes: %s (pratique doctor says more)\n", strings.Join(missing, ", "))
 	}
-	for _, line := range v.lines {
-		w.printf("  %s\n", line)
+	if v.items != nil && w.err == nil {
+		w.err = v.items.printTo(p.stdout)
 	}
 	if c := res.Clearance; c != nil {
 		w.printf("  clearance %s, for %s until %s, log entry %d\n", c.Code, res.Policy.Class, c.Expires.UTC().Format(timeFormat), c.LogIndex)
