@@ -79,7 +79,7 @@
 // no 8.3 alias, joined with '/', no slash in front; a stream's is its file's, ':' and its name. Leaves are in strictly
 // ascending order of their keys, so no path is there twice. Not listed are the directory "System Volume Information" if it
 // is empty, and in it the files WPSettings.dat and IndexerVolumeGuid of at most 128 bytes, because Windows writes these
-// on every stick that it sees.
+// on every stick that it sees. A manifest has at most twenty million leaves and 256 volumes.
 //
 // The root of a volume is the RFC 6962 tree hash over its leaves. The content root is the same over one record for each
 // volume, in the order in which they lie on the medium: 'V', the volume's place (4 bytes, from 0), its number of leaves
