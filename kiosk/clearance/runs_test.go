@@ -54,7 +54,7 @@ func TestT24_AManifestOfMillionsTakesLittleMemory(t *testing.T) {
 	const most = 64 << 20
 	n := *entries
 	if testing.Short() {
-		n = 300_000
+		n = 150_000
 	}
 	start := time.Now()
 	m := NewSpooledManifest(exampleID, spool(t))
@@ -144,7 +144,7 @@ func TestASpoolThatFailsMakesNoManifest(t *testing.T) {
 		b.Spool = spool(t)
 		m := NewSpooledManifest(exampleID, b)
 		var failed error
-		for i := 0; i < runRecords+10 && failed == nil; i++ {
+		for i := 0; i < 2*runRecords+10 && failed == nil; i++ {
 			failed = m.Add(0, report.File, fmt.Sprint(i), 1, [32]byte{})
 		}
 		if failed == nil {
