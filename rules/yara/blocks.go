@@ -25,11 +25,11 @@ func (s *Scanner) ScanBlocks(size int64, fetch Fetch, vars Vars) ([]slot.Match, 
 	if size < 0 {
 		return nil, Fetches{}, fmt.Errorf("yara: scan: size %d", size)
 	}
-	if err := s.begin(vars); err != nil {
-		return nil, Fetches{}, err
-	}
 	b := &blocks{size: size, fetch: fetch, hits: &s.hits, cache: &s.cache}
 	s.cache.forget()
+	if err := s.begin(b.head(), vars); err != nil {
+		return nil, Fetches{}, err
+	}
 	err := s.lib.ScanMemBlocks(b)
 	if err == nil && b.err == nil && b.reached != size {
 		// libyara may one day leave out blocks in which no string of any rule can be. Then this package has to fetch them:
@@ -85,6 +85,15 @@ func (b *blocks) block() *libyara.MemoryBlock {
 	return &libyara.MemoryBlock{Base: uint64(offset), Size: uint64(n), FetchData: func(buf []byte) { b.fill(buf[:n], offset) }}
 }
 
+// head fetches the first block before libyara asks for it: its first bytes decide which rules are needed.
+func (b *blocks) head() []byte {
+	buf := b.cache.first.room()[:min(slot.BlockBytes, b.size)]
+	if len(buf) > 0 {
+		b.fill(buf, 0)
+	}
+	return buf
+}
+
 // fill is called from C with C's memory, so it neither panics nor fails: an error is kept, and the block is zeros.
 func (b *blocks) fill(buf []byte, offset int64) {
 	defer func() {
@@ -137,10 +146,15 @@ func (c *blockCache) put(buf []byte, offset int64) {
 	if offset == 0 {
 		to = &c.first
 	}
-	if cap(to.data) < len(buf) {
-		to.data = make([]byte, slot.BlockBytes) // len(buf) is never more
+	to.n, to.offset = copy(to.room(), buf), offset // it may be there already
+}
+
+// room is the memory for one block, none of which is larger.
+func (c *cached) room() []byte {
+	if c.data == nil {
+		c.data = make([]byte, slot.BlockBytes)
 	}
-	to.n, to.offset = copy(to.data, buf), offset
+	return c.data
 }
 
 func (c *blockCache) get(buf []byte, offset int64) bool {

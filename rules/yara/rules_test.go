@@ -129,16 +129,8 @@ func TestEveryFileHasItsOwnNamespace(t *testing.T) {
 func TestSavedRulesAreTheSame(t *testing.T) {
 	rules := mustCompile(t, `rule name { meta: severity = "warn" condition: filename == "autorun.inf" }
 		rule text { strings: $a = "needle" condition: $a }`)
-	path := filepath.Join(t.TempDir(), "rules")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rules.Save(f); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	loaded, err := Load(path)
+	saved := save(t, rules)
+	loaded, err := Load(saved)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,14 +145,25 @@ func TestSavedRulesAreTheSame(t *testing.T) {
 			t.Errorf("%q %q: %q, %v, want %q", tt.name, tt.content, names(m), err, tt.want)
 		}
 	}
-	for name, data := range map[string][]byte{"empty": nil, "text": []byte("rule a { condition: true }"), "garbage": bytes.Repeat([]byte("YARA"), 100)} {
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if r, err := Load(path); err == nil {
+	swapped := slices.Clone(saved)
+	swapped[15]++ // one set is a byte longer than it is, the other shorter
+	swapped[23]--
+	for name, data := range map[string][]byte{"nothing": nil, "text": []byte("rule a { condition: true }"), "garbage": bytes.Repeat([]byte("YARA"), 100),
+		"half": saved[:len(saved)/2], "a byte less": saved[:len(saved)-1], "a byte more": append(slices.Clone(saved), 0),
+		"a header": saved[:headerBytes], "no second set": saved[:len(saved)-int(saved[23])], "another border": swapped} {
+		if r, err := Load(data); err == nil {
 			t.Errorf("%s is loaded as %d rules", name, r.Count())
 		}
 	}
+}
+
+func save(t testing.TB, rules *Rules) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := rules.Save(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func TestRulesSeeNameExtensionAndType(t *testing.T) {

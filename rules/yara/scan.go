@@ -15,6 +15,7 @@ import (
 
 	libyara "github.com/hillu/go-yara/v4"
 
+	"pratique/rules/split"
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
 )
@@ -40,38 +41,64 @@ type Vars struct {
 
 // Scanner matches one content at a time. It is for one goroutine; each has its own.
 type Scanner struct {
-	lib   *libyara.Scanner
-	rules *Rules // libyara's scanner points into them
+	all   *libyara.Scanner
+	plain *libyara.Scanner // for content that is no program
+	lib   *libyara.Scanner // the one of them that is at work
+	rules *Rules           // libyara's scanners point into them
 	hits  hits
 	cache blockCache
 }
 
 // NewScanner returns a Scanner. Close it.
 func NewScanner(rules *Rules) (*Scanner, error) {
-	lib, err := libyara.NewScanner(rules.lib)
-	if err != nil {
-		return nil, fmt.Errorf("yara: start a scanner: %w", err)
+	s := &Scanner{rules: rules}
+	var err error
+	if s.all, err = s.start(rules.all); err != nil {
+		return nil, err
 	}
-	s := &Scanner{lib: lib, rules: rules}
-	lib.SetFlags(noTryCatch | fastMode).SetCallback(&s.hits)
+	s.plain = s.all
+	if rules.plain != nil {
+		if s.plain, err = s.start(rules.plain); err != nil {
+			s.all.Destroy()
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
+func (s *Scanner) start(rules *libyara.Rules) (*libyara.Scanner, error) {
+	lib, err := libyara.NewScanner(rules)
+	if err != nil {
+		return nil, fmt.Errorf("yara: start a scanner: %w", err)
+	}
+	return lib.SetFlags(noTryCatch | fastMode).SetCallback(&s.hits), nil
+}
+
 // Close frees libyara's memory.
-func (s *Scanner) Close() { s.lib.Destroy() }
+func (s *Scanner) Close() {
+	s.all.Destroy()
+	if s.plain != s.all {
+		s.plain.Destroy()
+	}
+}
 
 // ScanMem matches the rules against content that lies wholly in memory. It returns the rules that matched, at most
 // slot.MaxMatches, the worst severities kept. An error means that the content was not scanned, and nothing else.
 func (s *Scanner) ScanMem(content []byte, vars Vars) ([]slot.Match, error) {
-	if err := s.begin(vars); err != nil {
+	if err := s.begin(content, vars); err != nil {
 		return nil, err
 	}
 	return s.end(s.lib.ScanMem(content))
 }
 
-// begin sets the variables for the next content: all of them, since what is not set keeps the value of the last one.
-func (s *Scanner) begin(vars Vars) error {
+// begin chooses the rules by the first bytes of the next content, and sets the variables for it: all of them, since what is
+// not set keeps the value of the last one.
+func (s *Scanner) begin(head []byte, vars Vars) error {
 	s.hits = hits{}
+	s.lib = s.plain
+	if split.Program(head) {
+		s.lib = s.all
+	}
 	name := printable(vars.Name)
 	values := map[string]string{
 		"filename": name, "filepath": "", "extension": strings.ToLower(path.Ext(name)), "filetype": printable(vars.Type), "owner": "",

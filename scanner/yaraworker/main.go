@@ -5,8 +5,10 @@
 //	yaraworker scan       3 compiled rules, sealed · 4 a slot's buffer · 5 requests · 6 answers
 //	yaraworker compile    3 the rules' sources, sealed · 4 where the compiled rules go · 5 answers
 //	yaraworker probe MODE NAME    attacks the jail of that mode instead; package probe says how
+//	yaraworker -library           prints which libyara it runs; reads nothing foreign, and so without a jail
 //
-// Landlock is closed around it before its first Go instruction (package early): libyara reads compiled rules under it too.
+// Landlock is closed around it before its first Go instruction (package early), and the rest of the jail before libyara sees
+// the compiled rules.
 //
 // The messages are those of package scanner/slot. In scan mode the buffer is mapped for reading only, and the program
 // refuses to start if it could be mapped otherwise: a bug in libyara must not reach the bytes that are being hashed. What
@@ -54,9 +56,21 @@ func main() {
 		os.Exit(compile())
 	case len(os.Args) == 4 && os.Args[1] == "probe":
 		os.Exit(attack(os.Args[2], os.Args[3]))
+	case mode == "-library":
+		os.Exit(library())
 	}
 	fmt.Fprintln(os.Stderr, "yaraworker: error: is started by the supervisor, as \"yaraworker scan\" or \"yaraworker compile\"")
 	os.Exit(exitUsage)
+}
+
+// library prints which libyara this program runs: compiled rules are for that one and no other.
+func library() int {
+	text, err := yara.Library()
+	if err != nil {
+		return fail(exitFailed, "%v", err)
+	}
+	fmt.Println(text)
+	return 0
 }
 
 // fail says what went wrong. The text never holds content: what is wrapped comes from this program and the kernel.

@@ -1,0 +1,126 @@
+// Package split makes, of the sources of YARA rules, those that are enough for content that is no program.
+//
+// Nine in ten public rules begin with uint16(0) == 0x5A4D: they look for Windows programs and nothing else. libyara searches
+// all content for the strings of all of them, and builds the modules that they import (pe costs a quarter of a millisecond)
+// for every letter and image. So the rules are compiled twice. The first set is the sources as they are, for content that
+// begins as a program does (Program). The second is what Plain returns, for all other content: without the rules that cannot
+// match there, and without the modules that only they need.
+//
+// What is left out must be proven, so the proof is kept small. Only the condition's outermost and/or tree is looked at.
+// An operand is "never" if it cannot be true of content that is no program:
+//
+//   - an integer of the first bytes equals a number that only a program begins with: uint16(0) == 0x5A4D;
+//   - a field or function of the modules pe, dotnet and elf that is undefined without a header, by itself or compared:
+//     pe.imphash() == "…". libyara calls neither undefined nor zero true, in any comparison;
+//   - the word false, and a for any … whose body is never.
+//
+// "a and b" is never if one of them is, "a or b" if both are. A rule whose condition is never is left out. Of the others, an
+// operand of "or" that is never and names no string is written as false, so that it needs no module any more.
+// Everything else ("not", arithmetic, other rules, a quantifier other than any) counts as possibly true. A rule that is global
+// stays, and one that a rule that stays names, by itself or as name*. A file with anything that the lexer does not know for
+// certain stays as it is.
+//
+// It trusts nothing in the sources: it runs in the compiler's jail, needs time in proportion to their size, and what it
+// returns is compiled like any other source. Whether libyara agrees is what the tests of package yara ask it, rule set by
+// rule set. See "Writing YARA rules" (https://yara.readthedocs.io/en/v4.2.3/writingrules.html) and libyara/lexer.l and
+// libyara/grammar.y of version 4.2.3 for the language.
+package split
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"pratique/scanner/slot"
+)
+
+// Version is part of the key under which compiled rules are kept. It changes with every change of what Plain returns.
+const Version = "1"
+
+// Program reports whether content begins as a program of Windows or Linux does: what the modules pe, dotnet and elf of
+// libyara ask for before anything else.
+func Program(content []byte) bool {
+	return bytes.HasPrefix(content, []byte("MZ")) || bytes.HasPrefix(content, []byte("\x7fELF"))
+}
+
+// Plain returns the sources that give, on content that is no program, the same matches as all of them. Files in which
+// nothing is left are left out.
+func Plain(sources []slot.Source) []slot.Source {
+	var out []slot.Source
+	for _, s := range sources {
+		text, rules := plain(s.Text)
+		if rules {
+			out = append(out, slot.Source{Name: s.Name, Text: text})
+		}
+	}
+	return out
+}
+
+// plain returns what is left of one file, and whether there may be a rule in it.
+func plain(text []byte) ([]byte, bool) {
+	f, ok := parse(text)
+	if !ok {
+		return text, true
+	}
+	keep := make([]bool, len(f.rules))
+	for i := len(f.rules) - 1; i >= 0; i-- { // a rule can name only rules before it
+		r := &f.rules[i]
+		never, cuts := f.judge(r.condition)
+		r.cuts = cuts
+		keep[i] = keep[i] || r.global || !never
+		if keep[i] {
+			f.mark(keep, i)
+		}
+	}
+	var b bytes.Buffer
+	used := map[string]bool{}
+	for i, r := range f.rules {
+		if keep[i] {
+			f.write(&b, r, used)
+		}
+	}
+	var head bytes.Buffer
+	for _, name := range f.imports {
+		if used[name] {
+			head.WriteString("import \"" + name + "\"\n")
+		}
+	}
+	return append(head.Bytes(), b.Bytes()...), slices.Contains(keep, true)
+}
+
+// mark keeps the rules that the condition of rule i names.
+func (f *file) mark(keep []bool, i int) {
+	c := f.rules[i].condition
+	for at := c.from; at < c.to; at++ {
+		if f.tokens[at].kind != word {
+			continue
+		}
+		name := f.text(at)
+		if at+1 < c.to && f.is(at+1, "*") { // name*, or a product: then no rule has that name
+			for j := range f.rules[:i] {
+				keep[j] = keep[j] || strings.HasPrefix(f.rules[j].name, name)
+			}
+		} else if j, ok := f.named[name]; ok && j < i {
+			keep[j] = true
+		}
+	}
+}
+
+// write appends a rule with its cuts, and notes which modules it uses.
+func (f *file) write(b *bytes.Buffer, r rule, used map[string]bool) {
+	from := f.tokens[r.all.from].from
+	for at := r.condition.from; at < r.condition.to; at++ {
+		if i := slices.IndexFunc(r.cuts, func(c span) bool { return c.from == at }); i >= 0 {
+			b.Write(f.source[from:f.tokens[at].from])
+			b.WriteString("false")
+			at = r.cuts[i].to - 1
+			from = f.tokens[at].to
+			continue
+		}
+		if f.tokens[at].kind == word && at+1 < r.condition.to && f.is(at+1, ".") {
+			used[f.text(at)] = true
+		}
+	}
+	b.Write(f.source[from:f.tokens[r.all.to-1].to])
+	b.WriteByte('\n')
+}
