@@ -38,9 +38,11 @@ const stateVersion = "1"
 //	key/station         token signing keys, owner only
 //	key/log             the log's checkpoint key, owner only
 //	key/names           the key of the log's pseudonyms, owner only
+//	key/rules           the key that vouches for rules/, owner only
 //	key/log.pub         what an auditor verifies the log with
 //	demo.trust          the trust file for the demonstration key
 //	clearances/ID/      token.cose and manifest
+//	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	sessions/ID         one locked file for each session under way
 type State struct {
 	dir     string
@@ -68,7 +70,7 @@ func OpenState(ctx context.Context, dir string) (*State, error) {
 }
 
 func (s *State) open(ctx context.Context) error {
-	for _, d := range []string{"", "key", "clearances", "sessions"} {
+	for _, d := range []string{"", "key", "clearances", "rules", "sessions"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
 			return fmt.Errorf("%w: %w", ErrState, err)
 		}

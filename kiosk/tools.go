@@ -13,13 +13,14 @@ import (
 	"pratique/rules/blocklist"
 )
 
-// tools is what a scan looks with: rules and a blocklist, both compiled on this machine for this session.
+// tools is what a scan looks with: rules and a blocklist, both compiled on this machine.
 type tools struct {
 	rules *os.File
 	list  *os.File // nil if the pack has no hashes
 }
 
-// prepare compiles the pack. Nothing is scanned with half of it: one bad line refuses the whole.
+// prepare compiles the pack, or takes the rules that this station compiled before. Nothing is scanned with half of it: one
+// bad line refuses the whole.
 func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error) {
 	var t tools
 	defer func() {
@@ -40,10 +41,14 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 	for _, src := range want.Pack.YARA {
 		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
 	}
-	if t.rules, _, err = worker.Compile(ctx, worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}, sources); err != nil {
+	cfg := worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}
+	if t.rules, err = s.compiled(ctx, cfg, sources); err != nil {
 		var bad *worker.CompileError
 		if errors.As(err, &bad) {
 			return tools{}, fmt.Errorf("%w: %w", ErrRules, err)
+		}
+		if errors.Is(err, ErrState) {
+			return tools{}, err
 		}
 		return tools{}, workerError(err)
 	}
