@@ -1,9 +1,9 @@
 // Command bench screens a generated stick with the real programs and says what that costs, as ratios within one run: the
 // machine is shared and its speed changes, a ratio taken side by side does not.
 //
-//	bench -bin DIR [-mb 500] [-rounds 3] [-rules DIR]
+//	bench -bin DIR [-mb 500] [-mix 1000] [-rounds 3] [-rules DIR]
 //
-// Then it measures the readers by themselves, on a volume of each file system.
+// Two more sticks hold what hospitals' sticks do, one in small files and one in large ones (hospital.go). Then it measures the readers by themselves, on a volume of each file system.
 //
 // It prints lines "bench NAME VALUE". Each round runs the contenders one after another on warm pages, and the median of
 // the rounds counts.
@@ -38,6 +38,7 @@ func main() {
 func run() error {
 	bin := flag.String("bin", "bin", "folder of the built programs; empty to measure only the readers")
 	mb := flag.Int64("mb", 500, "size of the stick's content in megabytes")
+	mixMB := flag.Int64("mix", 1000, "size of each hospital stick's content in megabytes")
 	rounds := flag.Int("rounds", 3, "how often each contender runs")
 	rules := flag.String("rules", "", "folder of YARA rules that both sides use besides the baseline")
 	baseline := flag.String("baseline", filepath.Join("rules", "baseline", "yara"), "folder of the baseline's rules, for the yara program")
@@ -69,9 +70,8 @@ func run() error {
 		}
 		ruleFiles = append(ruleFiles, more...)
 	}
-	// Public rules ask for these; pratique defines them too.
 	yara := []string{"yara", "-r", "-p", strconv.Itoa(runtime.NumCPU())}
-	for _, name := range []string{"filename", "filepath", "extension", "filetype", "owner"} {
+	for _, name := range externals {
 		yara = append(yara, "-d", name+"=")
 	}
 	yara = append(append(yara, ruleFiles...), tree)
@@ -106,6 +106,14 @@ func run() error {
 	fmt.Printf("bench sha256sum-ratio %.2f\n", median(ours)/median(sums))
 	fmt.Printf("bench read-amplification %.3f\n", read/content)
 	fmt.Printf("bench peak-pss-mb %.0f\n", slices.Max(peaks))
+	for _, name := range []string{image, tree} {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	if err := hospital(dir, *bin, *mixMB, *rounds, screen, ruleFiles); err != nil {
+		return err
+	}
 	return volumes(dir, *rounds)
 }
 

@@ -45,6 +45,8 @@ var (
 		{"sticks, changed and screened by the whole program", "./kiosk/pratique", "TestT03_MutatedSticksAreNeverClearedWithFilesMissing", []string{"-mutants", "200"}},
 		{"media, changed and scanned", "./scanner", "TestT03_MutatedMediaNeverBreakTheStream", []string{"-mutants", "2000"}},
 		{"media that change one block in ten thousand, in a thousand, in a hundred", "./scanner", "TestT04_RareChangesAreSeenAsOftenAsStated", []string{"-liars", "3000"}},
+		{"rules that are split and all rules, on the same content", "./rules/yara", "TestSplitRulesMatchTheSame", []string{"-share", "1"}},
+		{"random conditions, split and not", "./rules/yara", "TestRandomConditionsMatchTheSameWhenSplit", []string{"-share", "1"}},
 		{"a FAT32 volume of a terabyte", "./scanner/volume/fat", "TestT24_HugeVolumeTakesLittleMemory", []string{"-clusters", "268435444"}},
 		{"an NTFS directory of 20,000 files", "./scanner/volume/ntfs", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
 		{"giant media", "./kiosk/pratique", "TestT24_GiantMediaEndInWordsAndInBoundedMemory", []string{"-giants"}},

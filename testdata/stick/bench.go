@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 )
 
@@ -48,7 +47,11 @@ func BenchFiles(total int64, seed uint64) []File {
 
 // Bench writes an MBR and a FAT32 volume with BenchFiles, and says how long the image must be. w must hold zeros.
 func Bench(w io.WriterAt, total int64, seed uint64) (int64, error) {
-	files := BenchFiles(total, seed)
+	return writeStick(w, BenchFiles(total, seed))
+}
+
+// writeStick writes an MBR and a FAT32 volume, and says how long the image must be.
+func writeStick(w io.WriterAt, files []File) (int64, error) {
 	var sum int64
 	for _, f := range files {
 		sum += roundUp(f.Size, 4096)
@@ -64,17 +67,7 @@ func Bench(w io.WriterAt, total int64, seed uint64) (int64, error) {
 
 // CreateBench writes the bench stick to dir/bench.img and the same files below dir/bench.
 func CreateBench(dir string, total int64, seed uint64) error {
-	err := create(filepath.Join(dir, "bench.img"), 0, func(w io.WriterAt) error {
-		size, err := Bench(w, total, seed)
-		if err != nil {
-			return err
-		}
-		return w.(interface{ Truncate(int64) error }).Truncate(size)
-	})
-	if err != nil {
-		return err
-	}
-	return WriteTree(filepath.Join(dir, "bench"), BenchFiles(total, seed))
+	return createBoth(dir, "bench", BenchFiles(total, seed))
 }
 
 // noise does not compress, as what is compressed already.
