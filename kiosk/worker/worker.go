@@ -105,7 +105,8 @@ type Sink struct {
 }
 
 // Scan screens the medium src, of which size bytes are to be accounted for. sector is its sector size, 0 where the source
-// does not say. src must be open for reading only; its offset is not used, and it stays open.
+// does not say. src is a file or a block device, open for reading only, whose offset is not used; or a channel to a device
+// (Unit.Blocks), which serves one scan, and whose size and sector are as its unit says. It stays open.
 //
 // An error means that there is no scan to speak of: the workers could not be started, a sandbox was refused (ErrSandbox), or
 // the sink failed. Everything else that goes wrong is in the report, which then is not complete. Scan returns after every
@@ -137,7 +138,7 @@ func Scan(ctx context.Context, src *os.File, size int64, sector int, cfg Config,
 	r := s.collector.Report()
 	r.Layers = append(r.Layers, s.nursery.layers()...)
 	r.Shortfalls = append(r.Shortfalls, s.shortfalls...)
-	if after, err := look(src); err != nil || after != before || before.size != size {
+	if after, err := look(src); err != nil || after != before || !before.channel && before.size != size {
 		r.Shortfalls = append(r.Shortfalls, report.Shortfall{Code: CodeChanged, Text: "The medium changed its size or was written to while it was read."})
 	}
 	if len(r.Shortfalls) > 0 {
@@ -167,22 +168,26 @@ func (c *Config) check() error {
 	case len(c.Lists) > MaxLists:
 		return fmt.Errorf("worker: %d blocklists (want at most %d)", len(c.Lists), MaxLists)
 	}
-	for _, name := range []string{scanWorker, yaraWorker} {
-		info, err := os.Stat(filepath.Join(c.Dir, name))
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrStart, err)
-		}
-		if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-			return fmt.Errorf("%w: %s is not a program", ErrStart, name)
-		}
+	return errors.Join(checkProgram(c.Dir, scanWorker), checkProgram(c.Dir, yaraWorker))
+}
+
+func checkProgram(dir, name string) error {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("%w: %s is not a program", ErrStart, name)
 	}
 	return nil
 }
 
-// mark is what shows from outside that a medium was changed. A device node has no time of its own.
+// mark is what shows from outside that a medium was changed. A device node has no time of its own. A channel shows nothing:
+// the process at its other end says in its answers that a medium was changed (blocks.Changed).
 type mark struct {
 	size     int64
 	modified time.Time
+	channel  bool
 }
 
 func look(src *os.File) (mark, error) {
@@ -191,7 +196,10 @@ func look(src *os.File) (mark, error) {
 		return mark{}, err
 	}
 	if info.Mode().IsRegular() {
-		return mark{info.Size(), info.ModTime()}, nil
+		return mark{size: info.Size(), modified: info.ModTime()}, nil
+	}
+	if info.Mode()&os.ModeSocket != 0 {
+		return mark{channel: true}, nil
 	}
 	size, err := src.Seek(0, io.SeekEnd)
 	return mark{size: size}, err
