@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,7 +45,7 @@ func Enter(role Role) (layers []string, err error) {
 func apply(layer Layer, policy Policy) error {
 	switch layer {
 	case Descriptors:
-		return checkDescriptors()
+		return checkDescriptors(policy.Open)
 	case DumpableOff:
 		return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	case Rlimits:
@@ -119,19 +120,19 @@ const maxDescriptor = 512
 // checkDescriptors refuses to go on with anything open that would let the jailed process reach further than it should: a
 // parent's mistake, or a library's. A filter cannot see this, because read and write must stay allowed. The numbers are
 // tried one by one: Landlock may hold already, and then the list under /proc cannot be read.
-func checkDescriptors() error {
+func checkDescriptors(more []Kind) error {
 	if err := unix.CloseRange(maxDescriptor, math.MaxUint32, 0); err != nil {
 		return err
 	}
 	for fd := range maxDescriptor {
-		if err := checkDescriptor(fd); err != nil {
+		if err := checkDescriptor(fd, more); err != nil {
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
 	}
 	return nil
 }
 
-func checkDescriptor(fd int) error {
+func checkDescriptor(fd int, more []Kind) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err == unix.EBADF {
 		return nil // nothing is open here
@@ -170,6 +171,9 @@ func checkDescriptor(fd int) error {
 		if st.Rdev == unix.Mkdev(1, 3) { // the null device
 			return nil
 		}
+		if slices.Contains(more, USBDevice) && unix.Major(uint64(st.Rdev)) == usbMajor {
+			return nil
+		}
 		return errors.New("is a character device")
 	case 0: // an anonymous inode
 		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
@@ -179,11 +183,38 @@ func checkDescriptor(fd int) error {
 		if target == "anon_inode:[eventpoll]" || target == "anon_inode:[eventfd]" {
 			return nil
 		}
+		if target == "anon_inode:[timerfd]" && slices.Contains(more, Timer) {
+			return nil
+		}
 		return fmt.Errorf("is %s", target)
 	case unix.S_IFDIR:
 		return errors.New("is a directory")
 	case unix.S_IFSOCK:
+		if slices.Contains(more, StreamSocket) {
+			return checkSocket(fd)
+		}
 		return errors.New("is a socket")
 	}
 	return errors.New("is of an unknown kind")
+}
+
+// usbMajor is the number of the kernel's USB file system (linux/usb.h, USB_DEVICE_MAJOR).
+const usbMajor = 189
+
+// checkSocket refuses every socket but one that is connected to a process of this machine: it can be read and written, and
+// nobody else can come.
+func checkSocket(fd int) error {
+	for _, want := range []struct{ option, value int }{{unix.SO_DOMAIN, unix.AF_UNIX}, {unix.SO_TYPE, unix.SOCK_STREAM}, {unix.SO_ACCEPTCONN, 0}} {
+		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option)
+		if err != nil {
+			return err
+		}
+		if got != want.value {
+			return errors.New("is another kind of socket")
+		}
+	}
+	if _, err := unix.Getpeername(fd); err != nil {
+		return fmt.Errorf("is a socket that is not connected: %w", err)
+	}
+	return nil
 }

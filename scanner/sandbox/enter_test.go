@@ -2,11 +2,13 @@ package sandbox
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +53,10 @@ var probes = []probe{
 	{"netlink socket", raw(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, 0), 0},
 	{"connect", raw(unix.SYS_CONNECT, 0, 0, 0), 0},
 	{"accept", raw(unix.SYS_ACCEPT4, 0, 0, 0, 0), 0},
+	{"send a descriptor", raw(unix.SYS_SENDMSG, 0, 0, 0), 0},
+	{"send", raw(unix.SYS_SENDTO, 0, 0, 0, 0, 0, 0), 0},
+	{"receive", raw(unix.SYS_RECVFROM, 0, 0, 0, 0, 0, 0), 0},
+	{"listen", raw(unix.SYS_LISTEN, 0, 1), 0},
 	{"execve", raw(unix.SYS_EXECVE, pathAddr, 0, 0), 0},
 	{"execveat", raw(unix.SYS_EXECVEAT, 0, pathAddr, 0, 0, 0), 0},
 	{"fork by clone", raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)), unix.EPERM},
@@ -66,6 +72,9 @@ var probes = []probe{
 	{"memfd_create", raw(unix.SYS_MEMFD_CREATE, pathAddr, 0), 0},
 	{"unlinkat", raw(unix.SYS_UNLINKAT, ^uintptr(99), pathAddr, 0), 0},
 	{"ioctl", raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, pathAddr), 0},
+	{"detach a driver", raw(unix.SYS_IOCTL, 0, 0x5516, 0), 0},     // USBDEVFS_DISCONNECT
+	{"reset a device", raw(unix.SYS_IOCTL, 0, 0x5514, 0), 0},      // USBDEVFS_RESET
+	{"claim an interface", raw(unix.SYS_IOCTL, 0, 0x8004550F), 0}, // USBDEVFS_CLAIMINTERFACE
 	{"mount", raw(unix.SYS_MOUNT, 0, 0, 0, 0, 0), 0},
 	{"bpf", raw(unix.SYS_BPF, 0, 0, 0), 0},
 	{"io_uring", raw(unix.SYS_IO_URING_SETUP, 1, 0), 0},
@@ -312,7 +321,29 @@ func TestT03_EnterRefusesDescriptorsThatReachFurther(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 		return f
 	}
-	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	socket := func(domain, kind int) *os.File {
+		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "socket")
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	pair := func(kind int) *os.File {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, f := os.NewFile(uintptr(fds[1]), "other"), os.NewFile(uintptr(fds[0]), "socket")
+		t.Cleanup(func() { f.Close(); other.Close() })
+		return f
+	}
+	listening := socket(unix.AF_UNIX, unix.SOCK_STREAM)
+	if err := errors.Join(unix.Bind(int(listening.Fd()), &unix.SockaddrUnix{Name: filepath.Join(dir, "s")}), unix.Listen(int(listening.Fd()), 1)); err != nil {
+		t.Fatal(err)
+	}
+	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,29 +355,37 @@ func TestT03_EnterRefusesDescriptorsThatReachFurther(t *testing.T) {
 		name string
 		file *os.File
 		ok   bool
+		also []Role // may hold it, beside scanworker if ok
 	}{
-		{"directory", open(dir, unix.O_RDONLY), false},
-		{"path", open(file, unix.O_PATH), false},
-		{"file for writing", open(file, unix.O_WRONLY), false},
-		{"file for reading and writing", open(file, unix.O_RDWR), false},
-		{"file for appending", open(file, unix.O_WRONLY|unix.O_APPEND), false},
-		{"terminal", open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY), false},
-		{"zeros", open("/dev/zero", unix.O_RDONLY), false},
-		{"socket", os.NewFile(uintptr(sockets[0]), "socket"), false},
-		{"file for reading", open(file, unix.O_RDONLY), true},
-		{"null device", open("/dev/null", unix.O_RDWR), true},
-		{"memfd", os.NewFile(uintptr(memfd), "memfd"), true},
+		{"directory", open(dir, unix.O_RDONLY), false, nil},
+		{"path", open(file, unix.O_PATH), false, nil},
+		{"file for writing", open(file, unix.O_WRONLY), false, nil},
+		{"file for reading and writing", open(file, unix.O_RDWR), false, nil},
+		{"file for appending", open(file, unix.O_WRONLY|unix.O_APPEND), false, nil},
+		{"terminal", open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY), false, nil},
+		{"zeros", open("/dev/zero", unix.O_RDONLY), false, nil},
+		{"unconnected socket", socket(unix.AF_UNIX, unix.SOCK_STREAM), false, nil},
+		{"listening socket", listening, false, nil},
+		{"network socket", socket(unix.AF_INET, unix.SOCK_STREAM), false, nil},
+		{"netlink socket", socket(unix.AF_NETLINK, unix.SOCK_RAW), false, nil},
+		{"datagram socket", pair(unix.SOCK_DGRAM), false, nil},
+		{"packet socket", pair(unix.SOCK_SEQPACKET), false, nil},
+		{"timer", os.NewFile(uintptr(timer), "timer"), false, []Role{USBReader}},
+		{"stream socket", pair(unix.SOCK_STREAM), true, []Role{USBReader}},
+		{"file for reading", open(file, unix.O_RDONLY), true, []Role{YARAWorker, Compiler, USBReader}},
+		{"null device", open("/dev/null", unix.O_RDWR), true, []Role{YARAWorker, Compiler, USBReader}},
+		{"memfd", os.NewFile(uintptr(memfd), "memfd"), true, []Role{YARAWorker, Compiler, USBReader}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cmd, out := start(t, ScanWorker, "openat", tt.file)
+		for _, role := range roles {
+			cmd, out := start(t, role, "openat", tt.file)
 			cmd.Wait()
 			want := ExitSandbox
-			if tt.ok {
+			if role == ScanWorker && tt.ok || slices.Contains(tt.also, role) {
 				want = 0
 			}
 			if code := cmd.ProcessState.ExitCode(); code != want {
-				t.Errorf("exit code %d, want %d: %s", code, want, out)
+				t.Errorf("%v, %s: exit code %d, want %d: %s", role, tt.name, code, want, out)
 			}
-		})
+		}
 	}
 }

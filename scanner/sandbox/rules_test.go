@@ -16,10 +16,10 @@ import (
 )
 
 // roles are those of the processes that get foreign bytes.
-var roles = []Role{ScanWorker, YARAWorker, Compiler}
+var roles = []Role{ScanWorker, YARAWorker, Compiler, USBReader}
 
 func TestNoRoleHasNoRules(t *testing.T) {
-	for _, role := range []Role{NoRole, UsbGate + 1, 255} {
+	for _, role := range []Role{NoRole, USBReader + 1, 255} {
 		if p, err := Rules(role, 1); !errors.Is(err, ErrRole) || len(p.Calls) > 0 {
 			t.Errorf("Rules(%d) = %v, %v", role, p, err)
 		}
@@ -46,8 +46,9 @@ func TestCallNumbersAreTheKernels(t *testing.T) {
 			kernel[strings.ToLower(m[1])] = uint32(n)
 		}
 		for name, numbers := range number {
-			if want, ok := kernel[name]; !ok || numbers[arch] != want {
-				t.Errorf("%s on %s is %d in the table and %d (%v) in the kernel", name, arch, numbers[arch], want, ok)
+			have, listed := numbers[arch]
+			if want, ok := kernel[name]; ok != listed || have != want {
+				t.Errorf("%s on %s is %d in the table and %d (%v) in the kernel", name, arch, have, want, ok)
 			}
 		}
 	}
@@ -112,7 +113,9 @@ func TestT03_EveryCallGetsWhatItsRuleSays(t *testing.T) {
 			}
 			rule := map[uint32]Call{}
 			for _, c := range policy.Calls {
-				rule[number[c.Name][arch]] = c
+				if nr, ok := number[c.Name][arch]; ok {
+					rule[nr] = c
+				}
 			}
 			for nr := range uint32(1024) {
 				c, named := rule[nr]
@@ -155,7 +158,7 @@ func TestT03_EveryCallGetsWhatItsRuleSays(t *testing.T) {
 // arguments.
 func TestT03_NothingReachesOutside(t *testing.T) {
 	forbidden := []string{
-		"open", "openat", "openat2", "creat", "socket", "connect", "accept", "accept4", "bind", "listen", "sendmsg", "recvmsg", "execve", "execveat",
+		"open", "openat", "openat2", "creat", "socket", "connect", "accept", "accept4", "bind", "listen", "sendmsg", "sendto", "sendmmsg", "recvmsg", "recvfrom", "recvmmsg", "shutdown", "setsockopt", "execve", "execveat",
 		"fork", "vfork", "clone3", "kill", "tkill", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open", "pidfd_getfd", "memfd_create",
 		"ioctl", "mount", "unlink", "unlinkat", "rename", "dup", "dup2", "dup3", "pipe2", "bpf", "io_uring_setup", "userfaultfd", "perf_event_open",
 		"keyctl", "unshare", "setns", "seccomp", "prlimit64", "setrlimit", "shmat", "remap_file_pages", "pkey_mprotect", "ftruncate", "fallocate", "getdents64", "chdir",
@@ -167,9 +170,13 @@ func TestT03_NothingReachesOutside(t *testing.T) {
 		}
 		for _, c := range policy.Calls {
 			for _, name := range forbidden {
-				if c.Name == name && (c.Then == Allow || c.Otherwise == Allow) {
-					t.Errorf("%v allows %s", role, name)
+				if c.Name != name || c.Then != Allow && c.Otherwise != Allow {
+					continue
 				}
+				if role == USBReader && name == "ioctl" && c.Otherwise == Kill && len(c.Values) == 3 {
+					continue // three orders to a USB device, of which it holds one
+				}
+				t.Errorf("%v allows %s", role, name)
 			}
 		}
 	}

@@ -4,20 +4,22 @@
 // for all its threads and for good, or returns an error, and then the process exits with ExitSandbox. There is no weaker
 // mode. The layers, in the order in which they are applied:
 //
-//   - descriptors: whatever is open must be a pipe, a memfd, a medium or file opened for reading, the null device, or the
-//     Go runtime's own epoll. A directory, a socket, a terminal or a file open for writing is refused.
+//   - descriptors: whatever is open must be a pipe, a memfd, a medium or file opened for reading, the null device, the
+//     Go runtime's own epoll, or what the role has on top: a connected Unix stream socket, a USB device, a timer. A
+//     directory, any other socket, a terminal or a file open for writing is refused.
 //   - dumpable-off: no core dump, and no other process of the same user may attach or read this one's memory.
 //   - no-new-privs
 //   - landlock: every right that the kernel's Landlock knows is taken and none is given back: files, TCP, signals and
 //     abstract sockets, as far as its version goes. A kernel without Landlock is refused. A program with C in it gets this
-//     layer earlier, from package early.
+//     layer earlier, from package early, and one that opens a USB device gets it with exceptions for that.
 //   - rlimits: no new descriptor at all, no core, no file growth, bounded memory.
 //   - seccomp: only the calls in the table. Everything else kills the process, but for the few calls that the C library
 //     makes and survives without, which are refused.
 //
 // What is left to code that falls to a hostile file: computing, reading and writing the donated descriptors, and threads.
-// It cannot open, connect, accept, fork, execute, trace, signal another process, or map memory that is executable. One role
-// is another matter, usbgate's: it sees no foreign byte, and may open files (see gatePolicy).
+// It cannot open, connect, accept, fork, execute, trace, signal another process, or map memory that is executable. A socket
+// can only be read and written: a descriptor cannot be sent or received. Whoever holds a USB device can send it anything. One
+// role is another matter, usbgate's: it sees no foreign byte, and may open files (see gatePolicy).
 //
 // Seccomp and Landlock overlap by design: a hole in one is covered by the other, and neither needs a right to be applied.
 //
@@ -46,9 +48,10 @@ const (
 	YARAWorker      // cgo; libyara matches content
 	Compiler        // cgo; libyara compiles rules
 	UsbGate         // pure Go; root; switches USB ports, and sees no byte of a medium
+	USBReader       // cgo; libusb, with one open USB device
 )
 
-var roleWords = [...]string{"no role", "scanworker", "yaraworker", "compiler", "usbgate"}
+var roleWords = [...]string{"no role", "scanworker", "yaraworker", "compiler", "usbgate", "usbreader"}
 
 // String returns the role's name.
 func (r Role) String() string {
@@ -104,10 +107,21 @@ type Call struct {
 	Otherwise Action
 }
 
+// Kind is a kind of descriptor that not every role may hold.
+type Kind uint8
+
+// The kinds.
+const (
+	StreamSocket Kind = iota + 1 // a connected Unix stream socket, such as one end of package blocks' channel
+	USBDevice                    // a device node of the kernel's USB file system, open for reading and writing
+	Timer                        // a timerfd
+)
+
 // Policy is the jail of one role. Calls that it does not name kill the process.
 type Policy struct {
 	Role   Role
 	Layers []Layer
+	Open   []Kind // descriptors beside those that every role may hold
 	Limits []Limit
 	Calls  []Call
 }
@@ -125,6 +139,11 @@ const (
 	yaraMemory = 1 * gib
 	// compileMemory: libyara takes about ten times the size of the rules' text while it compiles.
 	compileMemory = 2 * gib
+	// readerMemory is twice what usbreader keeps in memory: a buffer for each unit that is being read, and libusb's.
+	readerMemory = 256 * mib
+	// polled is how many descriptors libusb waits for at once, its own two and the device. The kernel refuses a poll of more
+	// than the process may open (poll(2), EINVAL), so their limit cannot be zero.
+	polled = 4
 	// maxCompiled bounds the compiled rules; the largest public set has 16 MiB.
 	maxCompiled = 512 * mib
 )
@@ -136,10 +155,11 @@ var ErrRole = errors.New("sandbox: no rules for this role")
 // the Go runtime interrupts its own threads so.
 func Rules(role Role, pid int) (Policy, error) {
 	p := Policy{Role: role, Layers: []Layer{Descriptors, DumpableOff, NoNewPrivs, Landlock, Rlimits, Seccomp}}
-	memory, fileSize := uint64(0), uint64(0)
+	memory, fileSize, descriptors := uint64(0), uint64(0), uint64(0)
 	switch role {
 	case ScanWorker:
 		memory = scanMemory
+		p.Open = []Kind{StreamSocket}
 		p.Calls = slices.Concat(goCalls(pid), pollCalls, forgetCalls)
 	case YARAWorker:
 		memory = yaraMemory
@@ -149,6 +169,10 @@ func Rules(role Role, pid int) (Policy, error) {
 		p.Calls = append(goCalls(pid), cCalls...)
 	case UsbGate:
 		return gatePolicy(pid), nil
+	case USBReader:
+		memory, descriptors = readerMemory, polled
+		p.Open = []Kind{StreamSocket, USBDevice, Timer}
+		p.Calls = slices.Concat(goCalls(pid), cCalls, usbCalls)
 	default:
 		return Policy{}, fmt.Errorf("%w: %d", ErrRole, role)
 	}
@@ -158,7 +182,7 @@ func Rules(role Role, pid int) (Policy, error) {
 		{unix.RLIMIT_CORE, "core dump", 0},
 		{unix.RLIMIT_FSIZE, "file size", fileSize},
 		{unix.RLIMIT_MEMLOCK, "locked memory", 0},
-		{unix.RLIMIT_NOFILE, "descriptors", 0}, // what is open stays open; nothing new can be
+		{unix.RLIMIT_NOFILE, "descriptors", descriptors}, // what is open stays open; nothing new can be
 	}
 	return p, nil
 }
@@ -227,6 +251,24 @@ var cCalls = []Call{
 	{Name: "epoll_pwait", Then: Allow},
 	{Name: "epoll_ctl", Then: Allow},
 }
+
+// usbCalls is what libusb needs to talk to a device that is open and whose interface is claimed: to submit a transfer, to
+// collect it, to call it off, and to wait for that. It cannot claim, detach, reset or configure. Its hotplug thread, which
+// usbreader has left with nothing to hear, is told no if it tries to receive.
+var usbCalls = []Call{
+	{Name: "ioctl", Then: Allow, Arg: 1, Mask: ^uint32(0), Values: []uint32{usbSubmit, usbReap, usbDiscard}, Otherwise: Kill},
+	{Name: "poll", Then: Allow},
+	{Name: "ppoll", Then: Allow},
+	{Name: "timerfd_settime", Then: Allow},
+	{Name: "recvmsg", Then: Refuse(unix.EPERM)},
+}
+
+// The orders to a USB device that are allowed (linux/usbdevice_fs.h, for 64-bit processors).
+const (
+	usbSubmit  = 0x8038550A // USBDEVFS_SUBMITURB
+	usbReap    = 0x4008550D // USBDEVFS_REAPURBNDELAY
+	usbDiscard = 0x0000550B // USBDEVFS_DISCARDURB
+)
 
 // The futex operations of linux/futex.h that are allowed; x/sys does not name them.
 const (
