@@ -8,8 +8,8 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -buildid='
 CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
 
 # What the programs are built with, what the sample sticks and the demonstration need, what the tests compare with.
-APT_BUILD := gcc libc6-dev pkg-config libyara-dev
-APT_TEST  := procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
+APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
+APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso erofs-utils jfsutils \
              reiserfsprogs apfsprogs hfsutils makefs
 
@@ -22,6 +22,7 @@ build: apt-build
 	@mkdir -p $(BIN)
 	$(CGO) -o $(BIN)/pratique ./kiosk/pratique
 	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
+	$(CGO) -o $(BIN)/usbreader ./kiosk/usbreader
 	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker
 	$(STATIC) -o $(BIN)/usbgate ./kiosk/usbgate
 	$(STATIC) -o $(BIN)/clearcheck ./kiosk/clearcheck

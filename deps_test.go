@@ -44,10 +44,10 @@ var plan = map[string][]string{
 	"scanner/sandbox":    {"golang.org/x/sys"},
 	"scanner/slot":       {"scanner/report"},
 	"scanner/structure":  {"scanner/report", "github.com/gabriel-vasile/mimetype"},
-	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
+	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
 	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "scanner/slot", "golang.org/x/sys"},
 
-	"scanner/sandbox/early": {}, // C, for yaraworker alone
+	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 
 	"scanner/volume":            {"scanner/report", "golang.org/x/text"},
 	"scanner/volume/fat":        {"scanner/report", "scanner/volume", "golang.org/x/text"},

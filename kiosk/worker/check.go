@@ -32,7 +32,7 @@ type Jail struct {
 
 // Attempt is one try of one worker at something that it must not be able to do.
 type Attempt struct {
-	Worker  string // "scanworker", "yaraworker scan" or "yaraworker compile"
+	Worker  string // "scanworker", "yaraworker scan", "yaraworker compile" or "usbreader"
 	Name    string
 	What    string // what was tried, for people
 	Refused bool   // in exactly the way that the jail refuses it
@@ -44,7 +44,7 @@ func (j *Jail) Holds() bool {
 	return len(j.Attempts) > 0 && !slices.ContainsFunc(j.Attempts, func(a Attempt) bool { return !a.Refused })
 }
 
-// probed are the ways in which the workers can be started, each with a jail of its own.
+// probed are the ways in which the workers can be started, each with a jail of its own. usbreader's device need not be there.
 var probed = []struct {
 	name    string
 	program string
@@ -53,6 +53,7 @@ var probed = []struct {
 	{"scanworker", scanWorker, []string{"probe"}},
 	{"yaraworker scan", yaraWorker, []string{"probe", "scan"}},
 	{"yaraworker compile", yaraWorker, []string{"probe", "compile"}},
+	{"usbreader", usbReader, []string{"usb", "1", "1", "probe"}},
 }
 
 // Check starts the workers of cfg.Dir in their probe mode, the way a scan starts them, once for each attempt. The errors
@@ -77,6 +78,9 @@ func Check(ctx context.Context, cfg Config) (_ Jail, err error) {
 	}
 	var j Jail
 	for _, w := range probed {
+		if w.program == usbReader && checkProgram(cfg.Dir, usbReader) != nil {
+			continue // no station: images are screened without it, and StartReader says that it is not there
+		}
 		for _, a := range probe.Attempts() {
 			ready, answer, err := n.probe(ctx, w.program, append(slices.Clone(w.args), a.Name))
 			if err != nil {

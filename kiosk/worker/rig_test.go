@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs, fakes = filepath.Join(dir, "bin"), dir
-	for out, pkg := range map[string]string{"bin/scanworker": "pratique/scanner/scanworker", "bin/yaraworker": "pratique/scanner/yaraworker", "fake": "./testdata/fake"} {
+	for out, pkg := range map[string]string{"bin/scanworker": "pratique/scanner/scanworker", "bin/yaraworker": "pratique/scanner/yaraworker", "bin/usbreader": "pratique/kiosk/usbreader", "fake": "./testdata/fake"} {
 		if text, err := exec.Command("go", "build", "-o", filepath.Join(dir, out), pkg).CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("%s: %v\n%s", pkg, err, text))
 		}
@@ -130,7 +130,7 @@ func fake(t *testing.T, how string, really ...string) string {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{scanWorker, yaraWorker} {
+	for _, name := range []string{scanWorker, yaraWorker, usbReader} {
 		from := filepath.Join(fakes, "fake")
 		for _, real := range really {
 			if name == real {

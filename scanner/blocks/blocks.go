@@ -22,8 +22,8 @@
 //	28  4  zero
 //
 // What follows is the beginning of what was asked for, with any status. So "PQrq 1 1 4096 512 0" is answered by
-// "PQrp 0 1 4096 512 0" and 512 bytes. After statuses 4 and 5 nothing more can be had from the medium: it was pulled out, or
-// it is not what it was when the channel was made.
+// "PQrp 0 1 4096 512 0" and 512 bytes. After statuses 3 to 6 nothing more can be had, and the server ends the channel: the
+// device hangs, was pulled out, is not what it was when the channel was made, or does not work as it must.
 //
 // Neither side trusts the other. The server's bytes are the medium's, which are hostile anyway; a reply that is not exactly
 // as above ends the channel at the client, and every later read fails. A request that is not exactly as above ends it at the
@@ -99,7 +99,9 @@ func (e *Error) Error() string {
 }
 
 // final reports whether no later read can do better.
-func (e *Error) final() bool { return e.Status == Gone || e.Status == Changed }
+func (e *Error) final() bool { return e.Status.final() }
+
+func (s Status) final() bool { return s > OutOfRange }
 
 // ErrProtocol says that the other side broke the rules of the channel.
 var ErrProtocol = errors.New("blocks: the other side broke the rules of the channel")
@@ -173,34 +175,14 @@ func Pair() (client, server *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "blocks"), os.NewFile(uintptr(fds[1]), "blocks"), nil
 }
 
-// Open takes over a donated descriptor that is one end of a channel, and nothing else that is a socket. It makes calls that
-// a jail forbids, so it comes before.
+// Open takes over a donated descriptor that is one end of a channel. It makes a call that a jail forbids, so it comes before;
+// that the socket is of the right kind and connected is the jail's to check (package sandbox).
 func Open(fd int) (*os.File, error) {
-	if err := Check(fd); err != nil {
-		return nil, err
-	}
 	// Before os.NewFile looks: only then does the runtime's poller wait for it, and reads have deadlines.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("blocks: descriptor %d: %w", fd, err)
 	}
 	return os.NewFile(uintptr(fd), "blocks"), nil
-}
-
-// Check returns an error unless a descriptor is a Unix stream socket that is connected.
-func Check(fd int) error {
-	for _, want := range []struct{ option, value int }{{unix.SO_DOMAIN, unix.AF_UNIX}, {unix.SO_TYPE, unix.SOCK_STREAM}, {unix.SO_ACCEPTCONN, 0}} {
-		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option)
-		if err != nil {
-			return fmt.Errorf("blocks: descriptor %d: %w", fd, err)
-		}
-		if got != want.value {
-			return fmt.Errorf("blocks: descriptor %d is another kind of socket", fd)
-		}
-	}
-	if _, err := unix.Getpeername(fd); err != nil {
-		return fmt.Errorf("blocks: descriptor %d: %w", fd, err)
-	}
-	return nil
 }
 
 // ended is what the end of a stream means in the middle of something.

@@ -111,8 +111,19 @@ func (c *Client) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// Forget drops what was read ahead, so that whoever reads again asks the medium and not this process. The server keeps
+// nothing. It implements scanner.Forgetter.
+func (c *Client) Forget(int64, int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn++
+	c.stopGuessing()
+	c.run, c.ahead.bytes = 0, nil
+	return nil
+}
+
 // fetch reads p from the medium, several requests ahead of their answers. All answers are taken in, whatever they say, so
-// that the channel stays in step.
+// that the channel stays in step, and so that a server's last words are heard even if it takes no more requests.
 func (c *Client) fetch(p []byte, off int64) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -121,34 +132,30 @@ func (c *Client) fetch(p []byte, off int64) (n int, err error) {
 		return 0, c.broken
 	}
 	var waiting []request
-	asked, whole := 0, true
-	for {
-		for len(waiting) < pipelined && asked < len(p) && whole {
+	var unsent error
+	for asked := 0; ; {
+		for len(waiting) < pipelined && asked < len(p) && err == nil && unsent == nil {
 			r := request{bytes: min(askBytes, len(p)-asked), offset: off + int64(asked)}
-			if err := c.send(&r); err != nil {
-				return n, err
+			if unsent = c.send(&r); unsent == nil {
+				waiting = append(waiting, r)
+				asked += r.bytes
 			}
-			waiting = append(waiting, r)
-			asked += r.bytes
 		}
 		if len(waiting) == 0 {
+			if err == nil && unsent != nil {
+				err = c.end(unsent)
+			}
 			return n, err
 		}
 		r := waiting[0]
 		waiting = waiting[1:]
 		at := int(r.offset - off)
 		got, failure := c.receive(r, p[at:at+r.bytes])
-		if c.broken != nil && failure == c.broken {
-			if whole {
-				n += got
-			}
-			return n, failure
+		if err == nil {
+			n, err = n+got, failure
 		}
-		if whole {
-			n += got
-			if failure != nil {
-				whole, err = false, failure
-			}
+		if c.broken != nil {
+			return n, err
 		}
 	}
 }
@@ -159,12 +166,10 @@ func (c *Client) send(r *request) error {
 	r.tag = c.tag
 	head := r.encode()
 	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return c.end(err)
+		return err
 	}
-	if _, err := c.conn.Write(head[:]); err != nil {
-		return c.end(err)
-	}
-	return nil
+	_, err := c.conn.Write(head[:])
+	return err
 }
 
 // receive takes the reply to a request and its data into p.
@@ -257,7 +262,8 @@ func (c *Client) readAhead(turn uint64) {
 		return
 	}
 	r := request{offset: end, bytes: n}
-	if c.send(&r) != nil {
+	if err := c.send(&r); err != nil {
+		c.end(err)
 		return
 	}
 	got, err := c.receive(r, a.bytes[len(a.bytes):len(a.bytes)+n])

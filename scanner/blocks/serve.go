@@ -26,7 +26,8 @@ type Medium interface {
 }
 
 // Serve answers the requests on conn until the client closes it, which is no error, or breaks a rule (ErrProtocol), or ctx
-// ends. It does not close conn.
+// ends, or until it had to answer that nothing more can be had from the medium, and then returns that as an *Error. It does
+// not close conn.
 func Serve(ctx context.Context, conn *os.File, m Medium) error {
 	if s := m.SectorSize(); s < 1 || s > maxSector || m.Size() < 0 || m.Size()%int64(s) != 0 {
 		return fmt.Errorf("blocks: a medium of %d bytes in sectors of %d cannot be served", m.Size(), s)
@@ -48,8 +49,12 @@ func Serve(ctx context.Context, conn *os.File, m Medium) error {
 		if need := headBytes + r.bytes + 2*maxSector; need > len(buffer) {
 			buffer = make([]byte, headBytes+MaxRead+2*maxSector)
 		}
-		if _, err := conn.Write(answer(m, r, buffer)); err != nil {
+		p, data := answer(m, r, buffer)
+		if _, err := conn.Write(data); err != nil {
 			return because(ctx, err)
+		}
+		if p.status.final() {
+			return &Error{Status: p.status}
 		}
 	}
 }
@@ -65,9 +70,8 @@ func because(ctx context.Context, err error) error {
 	return fmt.Errorf("blocks: %w", err)
 }
 
-// answer reads the sectors that a request touches and returns the reply with its data, in buffer.
-func answer(m Medium, r request, buffer []byte) []byte {
-	var p reply
+// answer reads the sectors that a request touches and returns the reply, and all of it with its data in buffer.
+func answer(m Medium, r request, buffer []byte) (p reply, all []byte) {
 	skip := 0
 	if size := m.Size(); r.offset < 0 || r.offset > size || int64(r.bytes) > size-r.offset {
 		p.status = OutOfRange
@@ -93,5 +97,5 @@ func answer(m Medium, r request, buffer []byte) []byte {
 	}
 	// The head comes right before the data. What it overwrites are bytes of the first sector that nobody asked for.
 	p.encode(buffer[skip:], r)
-	return buffer[skip : skip+headBytes+p.bytes]
+	return p, buffer[skip : skip+headBytes+p.bytes]
 }

@@ -1,7 +1,7 @@
 // Package probe attacks the jail of a worker from inside, to show on this machine, with the programs that are installed on
 // it, that the jail holds.
 //
-// "scanworker probe NAME" and "yaraworker probe ROLE NAME" enter the very jail that they work in, tell what they are held by
+// "scanworker probe NAME", "yaraworker probe ROLE NAME" and "usbreader usb BUS ADDRESS probe NAME" enter the very jail that they work in, tell what they are held by
 // (Ready), and then try one thing that a hostile file would want them to do. What the filter answers by killing cannot be
 // told by the process itself, so each attempt has a process of its own, and the supervisor looks at how that one ends. An
 // attempt that succeeds is told (Tried) and does no harm: it is made on descriptors and memory that are there for this.
@@ -54,6 +54,9 @@ func Attempts() []Attempt {
 			return err
 		}},
 		{"socket", "open a network socket", nil, raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM)},
+		{"send-descriptor", "give a descriptor to another process", nil, raw(unix.SYS_SENDMSG, sourceFD, 0, 0)},
+		// An order that every descriptor obeys. A device would get orders the same way.
+		{"order", "give a device orders", nil, raw(unix.SYS_IOCTL, sourceFD, fioclex)},
 		{"exec", "execute another program", nil, func(int) error {
 			program := []byte("/proc/self/exe\x00") // itself, without a mode, which ends at once
 			return raw(unix.SYS_EXECVE, uintptr(unsafe.Pointer(&program[0])), 0, 0)(0)
@@ -102,6 +105,9 @@ func Attempts() []Attempt {
 		}},
 	}
 }
+
+// fioclex closes a descriptor when a program is executed (asm-generic/ioctls.h), which none is.
+const fioclex = 0x5451
 
 // errNothing says that an attempt could not even be made, and so shows nothing.
 var errNothing = errors.New("probe: the attempt could not be made")

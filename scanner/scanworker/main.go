@@ -7,7 +7,7 @@
 //
 // Arguments: -slots N -lists N. Descriptors, in this order:
 //
-//	3              the medium, open for reading
+//	3              the medium, open for reading, or a channel to the process that holds it (package blocks)
 //	4              the report pipe: report.Message frames go out
 //	5              the command pipe: report.Command frames come in, Job first
 //	then           one descriptor for each blocklist, compiled by package blocklist
@@ -37,10 +37,12 @@ import (
 
 	"pratique/rules/blocklist"
 	"pratique/scanner"
+	"pratique/scanner/blocks"
 	"pratique/scanner/frame"
 	"pratique/scanner/probe"
 	"pratique/scanner/report"
 	"pratique/scanner/sandbox"
+	"pratique/scanner/volume"
 )
 
 const (
@@ -108,7 +110,7 @@ func run(args []string) error {
 	if *slotCount < 1 || *slotCount > maxSlots || *listCount < 0 || *listCount > maxLists {
 		return usage("%d slots and %d lists: out of range", *slotCount, *listCount)
 	}
-	medium, err := donated(sourceFD, "medium", unix.S_IFREG, unix.S_IFBLK)
+	medium, channel, err := openMedium()
 	if err != nil {
 		return err
 	}
@@ -148,7 +150,11 @@ func run(args []string) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { cancel(obey(commands, slots)) }() // ends with the process: a read of a pipe cannot be called off
-	return scanner.Scan(ctx, newSource(medium, *first.Job), *first.Job, slots, lists, sender)
+	src, err := newSource(medium, channel, *first.Job)
+	if err != nil {
+		return err
+	}
+	return scanner.Scan(ctx, src, *first.Job, slots, lists, sender)
 }
 
 // obey passes on what the supervisor says about the slots until the pipe ends.
@@ -250,7 +256,21 @@ func mapBuffer(fd int) ([]byte, error) {
 	return buffer, nil
 }
 
-// source is the medium as package volume wants it. A file that ends before the job's size ends reads early, which is an
+// openMedium takes over the medium. A channel must be made ready for the runtime's poller before the jail is closed, which
+// looks at what kind of socket it is.
+func openMedium() (f *os.File, channel bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(sourceFD, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		if f, err = blocks.Open(sourceFD); err != nil {
+			return nil, false, usage("medium: %w", err)
+		}
+		return f, true, nil
+	}
+	f, err = donated(sourceFD, "medium", unix.S_IFREG, unix.S_IFBLK)
+	return f, false, err
+}
+
+// source is a file as package volume wants it. A file that ends before the job's size ends reads early, which is an
 // unreadable place and not the end of the medium.
 type source struct {
 	*io.SectionReader
@@ -261,12 +281,15 @@ type source struct {
 // defaultSector is what an image without a word about it is read with; package volume tries the others by itself.
 const defaultSector = 512
 
-func newSource(f *os.File, job report.Job) source {
-	s := source{io.NewSectionReader(f, 0, job.Size), f, job.SectorSize}
-	if s.sector == 0 {
-		s.sector = defaultSector
+func newSource(f *os.File, channel bool, job report.Job) (volume.Source, error) {
+	sector := job.SectorSize
+	if sector == 0 {
+		sector = defaultSector
 	}
-	return s
+	if channel {
+		return blocks.NewClient(f, job.Size, sector)
+	}
+	return source{io.NewSectionReader(f, 0, job.Size), f, sector}, nil
 }
 
 func (s source) SectorSize() int { return s.sector }

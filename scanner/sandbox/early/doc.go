@@ -6,6 +6,10 @@
 // rules that it loads, is under Landlock from its start. The rules are those of package sandbox: every right that the
 // kernel knows is handled, none is allowed.
 //
+// There is one exception, for "usbreader usb BUS ADDRESS": libusb has to open its device by name, after threads of its own
+// have started. It may read /sys and /run/udev, list /dev/bus/usb, and open that one node, and nothing else. Once it is open
+// the filter of package sandbox takes opening away altogether.
+//
 // It acts only if the program's first argument is a word, as in "yaraworker scan": the test binary of a package that imports
 // it is not confined, unless it is started again as a worker. Where it did not act, or could not, Check says so, and
 // sandbox.Enter refuses too, since it tries.

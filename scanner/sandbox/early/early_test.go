@@ -27,6 +27,19 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) >= 2 && os.Args[1] == "usb" {
+		fmt.Println("check:", Check())
+		for _, path := range []string{"/", "/etc/passwd", "/proc/self/maps", "/dev/null", "/dev", "/sys", "/sys/kernel/mm"} {
+			fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err == nil {
+				unix.Close(fd)
+			}
+			fmt.Println(path, err)
+		}
+		fd, err := unix.Open("/sys/kernel/uevent_seqnum", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		fmt.Println("write:", fd, err)
+		os.Exit(0)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "-without" {
 		fmt.Println(without(os.Args[2]))
 		os.Exit(1)
@@ -52,6 +65,19 @@ func run(t *testing.T, args ...string) string {
 func TestT03_LandlockHoldsBeforeTheFirstGoInstruction(t *testing.T) {
 	if got, want := run(t, "worker"), "check: <nil>\n"+strings.Repeat("open: permission denied\n", 4); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestT03_ReaderOfADeviceSeesTheTreeOfDevicesAndNothingElse(t *testing.T) {
+	const refused = " permission denied\n"
+	want := "check: <nil>\n/" + refused + "/etc/passwd" + refused + "/proc/self/maps" + refused + "/dev/null" + refused + "/dev" + refused + "/sys <nil>\n/sys/kernel/mm <nil>\nwrite: -1" + refused
+	if got := run(t, "usb", "1", "5"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, args := range [][]string{{"usb"}, {"usb", "1"}, {"usb", "0", "1"}, {"usb", "1", "128"}, {"usb", "1000", "1"}, {"usb", "1", "../../../etc/passwd"}, {"usb", "-1", "1"}, {"usb", "", "1"}, {"usb", "1x", "1"}} {
+		if got := run(t, args...); !strings.HasPrefix(got, "check: early: landlock: invalid argument\n") {
+			t.Errorf("%v: %s", args, got)
+		}
 	}
 }
 

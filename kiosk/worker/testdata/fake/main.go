@@ -1,4 +1,4 @@
-// Command fake stands in for scanworker or yaraworker and misbehaves in the way that the name of its folder says. It is
+// Command fake stands in for scanworker, yaraworker or usbreader and misbehaves in the way that the name of its folder says. It is
 // started by the tests of package worker only.
 //
 //go:debug containermaxprocs=0
@@ -6,14 +6,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"pratique/kiosk/usb/lun"
+	"pratique/scanner/blocks"
 	"pratique/scanner/frame"
 	"pratique/scanner/probe"
 	"pratique/scanner/report"
@@ -29,12 +34,94 @@ func main() {
 	switch {
 	case how == "lying-probe":
 		lyingProbe()
+	case os.Args[0] == "usbreader":
+		usbreader(how)
 	case os.Args[0] == "scanworker":
 		scanworker(how)
 	case len(os.Args) == 2 && os.Args[1] == "compile":
 		compiler(how)
 	default:
 		yaraworker(how)
+	}
+}
+
+// usbreader holds a device of two units: 8 MiB of a pattern, and nothing.
+func usbreader(how string) {
+	say := func(units ...lun.Unit) {
+		out := frame.NewWriter(os.NewFile(lun.ReportFD, "report"))
+		if out.Write(lun.Ready{Layers: []string{"none"}, Units: units}) != nil || out.Flush() != nil {
+			os.Exit(1)
+		}
+	}
+	disk := lun.Unit{Trouble: lun.Good, Bytes: 8 << 20, SectorSize: 512, Vendor: "ACME"}
+	if n, err := strconv.Atoi(strings.TrimPrefix(how, "exit-")); err == nil {
+		os.Exit(n)
+	}
+	switch how {
+	case "silent":
+		time.Sleep(time.Hour)
+	case "garbage":
+		syscall.Write(lun.ReportFD, bytes.Repeat([]byte{0, 0, 0, 3, 0xFF}, 100))
+		time.Sleep(time.Hour)
+	case "huge-message":
+		syscall.Write(lun.ReportFD, []byte{0xFF, 0xFF, 0xFF, 0xFF})
+		time.Sleep(time.Hour)
+	case "half-message":
+		syscall.Write(lun.ReportFD, []byte{0, 0, 1, 0, 1, 2, 3})
+	case "no-units":
+		say()
+		time.Sleep(time.Hour)
+	case "many-units":
+		say(make([]lun.Unit, lun.MaxUnits+1)...)
+		time.Sleep(time.Hour)
+	case "odd-unit":
+		disk.SectorSize = 3
+		say(disk)
+		time.Sleep(time.Hour)
+	case "odd-name":
+		disk.Vendor = "\x1b[2J"
+		say(disk)
+		time.Sleep(time.Hour)
+	case "dies-later":
+		say(disk)
+		time.Sleep(100 * time.Millisecond)
+		os.Exit(lun.ExitGone)
+	case "serves", "gone", "lies":
+		say(disk, lun.Unit{Trouble: lun.NoMedium})
+		serve(how, disk)
+	}
+	os.Exit(0)
+}
+
+// medium is what a usbreader of this program holds: zeros, and an error where it is to end.
+type medium struct {
+	lun.Unit
+	how string
+}
+
+func (m medium) Size() int64     { return m.Bytes }
+func (m medium) SectorSize() int { return m.Unit.SectorSize }
+func (m medium) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if m.how == "gone" && off > 4<<20 {
+		return 0, &blocks.Error{Status: blocks.Gone}
+	}
+	return len(p), nil
+}
+
+func serve(how string, unit lun.Unit) {
+	channel, err := blocks.Open(lun.FirstUnitFD)
+	if err != nil {
+		os.Exit(1)
+	}
+	for i := 1; i < lun.MaxUnits; i++ {
+		syscall.Close(lun.FirstUnitFD + i)
+	}
+	if how == "lies" {
+		channel.Write(bytes.Repeat([]byte("PQrp"), 1000))
+	}
+	if blocks.Serve(context.Background(), channel, medium{unit, how}) != nil {
+		os.Exit(lun.ExitGone)
 	}
 }
 
