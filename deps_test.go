@@ -29,7 +29,7 @@ var plan = map[string][]string{
 	"kiosk/usbgate":      {"kiosk/usb/gate", "scanner/sandbox", "golang.org/x/sys"},
 	"kiosk/worker":       {"kiosk/usb/lun", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
 	"kiosk/usb/bot":      {"kiosk/usb/lun", "scanner/blocks", "github.com/google/gousb"},
-	"kiosk/usb/lun":      {},
+	"kiosk/usb/lun":      {}, // what usbreader and its supervisor agree on
 	"kiosk/usbreader":    {"kiosk/usb/bot", "kiosk/usb/lun", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "golang.org/x/sys"},
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},

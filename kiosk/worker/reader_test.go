@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -113,6 +114,75 @@ func (e ending) ReadAt(p []byte, off int64) (int, error) {
 		return 0, &blocks.Error{Status: e.status}
 	}
 	return e.image.ReadAt(p, off)
+}
+
+// slowStick is a medium at the rate of a USB 2 stick.
+type slowStick struct {
+	image
+	free time.Time // when it will have done what it was asked so far
+}
+
+const (
+	stickRate    = 35_000_000 // bytes in a second
+	stickLatency = time.Millisecond
+)
+
+func (s *slowStick) ReadAt(p []byte, off int64) (int, error) {
+	n, err := s.image.ReadAt(p, off)
+	if now := time.Now(); s.free.Before(now) { // a stick that was late once is not late for ever
+		s.free = now
+	}
+	s.free = s.free.Add(stickLatency + time.Duration(int64(len(p))*int64(time.Second)/stickRate))
+	time.Sleep(time.Until(s.free))
+	return n, err
+}
+
+var slowFull = flag.Bool("slowstick", false, "hold the screening of a slow stick against the goal, on a machine that does nothing else")
+
+// TestT24_SlowStickIsReadAtItsRate compares a screening with reading the same blocks in order, 1 MiB at a time.
+func TestT24_SlowStickIsReadAtItsRate(t *testing.T) {
+	limit, large, small, each := 2.0, 8<<20, 200, 20<<10 // a busy machine: only that nothing is read many times, or byte by byte
+	if *slowFull {
+		limit, large, small, each = 1.10, 150<<20, 400, 200<<10
+	}
+	content := func(n, seed int) []byte {
+		b, x := make([]byte, n), uint64(seed)*2+1
+		for i := range b {
+			x = x*6364136223846793005 + 1442695040888963407
+			b[i] = byte(x >> 56)
+		}
+		return b
+	}
+	files := []file{{"large.bin", content(large, 0)}}
+	for i := range small {
+		files = append(files, file{fmt.Sprintf("s%05d.bin", i), content(each, i)})
+	}
+	img := stick(t, files...)
+	src, size := medium(t, img)
+	used := int64(large+small*each) + 1<<20
+	client, err := blocks.NewClient(served(t, &slowStick{image: image{src, size}}), size, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for off, p := int64(0), make([]byte, 1<<20); off < used; off += int64(len(p)) {
+		if _, err := client.ReadAt(p[:min(int64(len(p)), used-off)], off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inOrder := time.Since(start)
+	start = time.Now()
+	r, err := Scan(context.Background(), served(t, &slowStick{image: image{src, size}}), size, 512,
+		Config{Dir: programs, Slots: 2, Rules: compiled(t, `rule nothing { strings: $a = "no such text" condition: $a }`), Stderr: os.Stderr},
+		Sink{Item: func(report.Item) error { return nil }})
+	if err != nil || !r.Complete || int(r.Tally.Files) != len(files) {
+		t.Fatalf("%v, %+v, %d files", err, r.Shortfalls, r.Tally.Files)
+	}
+	took := time.Since(start)
+	t.Logf("%d MB: in order %v, screened %v: %.3f", used/1_000_000, inOrder, took, took.Seconds()/inOrder.Seconds())
+	if took.Seconds() > limit*inOrder.Seconds()+1 { // a second for the processes to start, on a busy machine
+		t.Errorf("screened in %v, where reading takes %v", took, inOrder)
+	}
 }
 
 func TestReaderGivesTheUnitsOfADevice(t *testing.T) {
