@@ -68,6 +68,13 @@ func isolations(uid int, required bool) []isolation {
 	return all
 }
 
+// readerIsolations returns what to try for usbreader, which must be able to open a device's node. That belongs to root, so
+// under a root supervisor it stays root in a namespace, where that gives no right but to what root owns; without one it is
+// nobody, for whom the node must have been opened. It is never root with rights.
+func readerIsolations(uid int, required bool) []isolation {
+	return slices.DeleteFunc(isolations(uid, required), func(i isolation) bool { return uid == 0 && i.spaces == i.drop })
+}
+
 // weaker reports whether an error of a start says that this much isolation is not to be had here.
 func weaker(err error) bool {
 	for _, e := range []error{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.ENOSYS} {

@@ -82,9 +82,7 @@ func StartReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if os.Geteuid() == 0 {
-		n.ladder = []isolation{{spaces: true}, {drop: true}}
-	}
+	n.ladder = readerIsolations(os.Geteuid(), cfg.RequireNamespaces)
 	r := &Reader{nursery: n}
 	report, err := r.start(cfg)
 	if err != nil {

@@ -284,6 +284,24 @@ func TestReaderRefusesToBegin(t *testing.T) {
 	}
 }
 
+func TestReaderIsNeverRootWithRights(t *testing.T) {
+	noSpaces.Store(false)
+	for _, tt := range []struct {
+		uid      int
+		required bool
+		want     []isolation
+	}{
+		{0, false, []isolation{{spaces: true}, {drop: true}}},
+		{0, true, []isolation{{spaces: true}}},
+		{1000, false, []isolation{{spaces: true}, {}}},
+		{1000, true, []isolation{{spaces: true}}},
+	} {
+		if got := readerIsolations(tt.uid, tt.required); !slices.Equal(got, tt.want) {
+			t.Errorf("%d, %v: %v, want %v", tt.uid, tt.required, got, tt.want)
+		}
+	}
+}
+
 // The real program, jailed as far as libusb is: there is no such device here, and it says so.
 func TestRealReaderSaysThatADeviceIsNotThere(t *testing.T) {
 	cfg := stickAt(programs)

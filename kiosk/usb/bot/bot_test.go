@@ -92,6 +92,16 @@ func TestUnitsAreToldApart(t *testing.T) {
 	if d := honest(t, alone); len(d.Units) != 1 {
 		t.Error(len(d.Units))
 	}
+	odd := newStick(disk512(4))
+	odd.requests = func(r request) error {
+		if r == getMaxLUN {
+			return errLink
+		}
+		return nil
+	}
+	if d := honest(t, odd); len(d.Units) != 1 || d.Units[0].Info.Trouble != good {
+		t.Error(len(d.Units))
+	}
 }
 
 // TestT05_ImpossibleSizesAreRefused: a capacity or sector that no stick has is told, not computed with.

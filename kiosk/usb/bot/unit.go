@@ -45,8 +45,8 @@ func (d *Device) probe(ctx context.Context) error {
 	defer cancel()
 	last, err := d.link.control(getMaxLUN)
 	switch {
-	case errors.Is(err, errStall): // a device with one unit need not know the request (3.2)
-		last = 0
+	case errors.Is(err, errStall), errors.Is(err, errLink): // a device with one unit need not know the request (3.2), nor
+		last = 0 // do all of them stall as they should; whoever reads such a device sees one unit
 	case err != nil:
 		return d.giveUp(err)
 	case last >= lun.MaxUnits:
