@@ -24,13 +24,13 @@ var plan = map[string][]string{
 	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/usb":          {"kiosk/usb/gate", "golang.org/x/sys"},
+	"kiosk/usb/bot":      {"kiosk/usb/lun", "scanner/blocks", "github.com/google/gousb"},
 	"kiosk/usb/gate":     {},
+	"kiosk/usb/lun":      {}, // what usbreader and its supervisor agree on
 	"kiosk/usb/usbtest":  {},
 	"kiosk/usbgate":      {"kiosk/usb/gate", "scanner/sandbox", "golang.org/x/sys"},
-	"kiosk/worker":       {"kiosk/usb/lun", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
-	"kiosk/usb/bot":      {"kiosk/usb/lun", "scanner/blocks", "github.com/google/gousb"},
-	"kiosk/usb/lun":      {}, // what usbreader and its supervisor agree on
 	"kiosk/usbreader":    {"kiosk/usb/bot", "kiosk/usb/lun", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "golang.org/x/sys"},
+	"kiosk/worker":       {"kiosk/usb/lun", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/slot", "golang.org/x/sys"},
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},
 	"rules/blocklist":    {"golang.org/x/sys"},
