@@ -25,6 +25,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -150,9 +151,11 @@ func run(args []string) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { cancel(obey(commands, slots)) }() // ends with the process: a read of a pipe cannot be called off
-	src, err := newSource(medium, channel, *first.Job)
-	if err != nil {
-		return err
+	var src volume.Source = newSource(medium, *first.Job)
+	if channel {
+		if src, err = blocks.NewClient(medium, src.Size(), src.SectorSize()); err != nil {
+			return err
+		}
 	}
 	return scanner.Scan(ctx, src, *first.Job, slots, lists, sender)
 }
@@ -281,15 +284,8 @@ type source struct {
 // defaultSector is what an image without a word about it is read with; package volume tries the others by itself.
 const defaultSector = 512
 
-func newSource(f *os.File, channel bool, job report.Job) (volume.Source, error) {
-	sector := job.SectorSize
-	if sector == 0 {
-		sector = defaultSector
-	}
-	if channel {
-		return blocks.NewClient(f, job.Size, sector)
-	}
-	return source{io.NewSectionReader(f, 0, job.Size), f, sector}, nil
+func newSource(f *os.File, job report.Job) source {
+	return source{io.NewSectionReader(f, 0, job.Size), f, cmp.Or(job.SectorSize, defaultSector)}
 }
 
 func (s source) SectorSize() int { return s.sector }
