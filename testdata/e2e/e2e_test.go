@@ -9,9 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"pratique/testdata/e2e/wire"
+	"time"
 )
+
+// full adds the cases that the quick run leaves out.
+var full = flag.Bool("full", false, "run every case; the quick run leaves out those that resemble another")
+
+// caseTime is far above what any case takes (seconds), and far below the limit of a whole run.
+const caseTime = 4 * time.Minute
 
 // setup is the booted machine, made once for all cases.
 var setup *Setup
@@ -36,18 +41,4 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-func TestRestored(t *testing.T) {
-	m, err := setup.Restore(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	bus, err := m.Guest.Bus(t.Context())
-	t.Log(bus, err, m.Console())
-	e, err := m.Guest.Run(t.Context(), nil, Programs+"/pratique", "doctor")
-	t.Log(e, err)
-	e, err = m.Guest.Run(t.Context(), &wire.User{UID: 900, GID: 900}, Programs+"/pratique", "doctor")
-	t.Log(e, err)
 }

@@ -232,6 +232,9 @@ func (a *agent) bus() (*wire.Bus, error) {
 			return nil, err
 		}
 		for _, name := range entries {
+			if _, err := os.Stat(class.path + "/" + name + "/partition"); err == nil {
+				continue
+			}
 			target, err := os.Readlink(class.path + "/" + name)
 			if err == nil && (strings.Contains(target, "/usb") || class.path == "/sys/class/net" && name != "lo") {
 				*class.to = append(*class.to, name)

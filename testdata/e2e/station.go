@@ -1,0 +1,4 @@
+package e2e
+
+// Station is the daemon in the guest.
+type Station struct{}
