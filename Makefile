@@ -12,11 +12,12 @@ APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
 APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso erofs-utils jfsutils \
              reiserfsprogs apfsprogs hfsutils makefs
+APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
-QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/nightly .
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/nightly ./testdata/e2e/... .
 
-.PHONY: build demo test check bench fuzz nightly apt-build apt-test clean
+.PHONY: build demo test check e2e e2e-quick bench fuzz nightly apt-build apt-test clean
 
 build: apt-build
 	@mkdir -p $(BIN)
@@ -46,6 +47,18 @@ check: apt-test
 test: build apt-test
 	$(GO) vet $(QUICK)
 	$(GO) test -timeout 20m $(QUICK)
+
+# Real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles another case.
+E2E = $(GO) test -tags e2e -timeout 30m -parallel 2 -v $(if $(RUN),-run '$(RUN)') ./testdata/e2e
+
+e2e: apt-test
+	@packaging/apt-install $(APT_E2E)
+	$(GO) vet -tags e2e ./testdata/e2e/...
+	$(E2E) -full
+
+e2e-quick: apt-test
+	@packaging/apt-install $(APT_E2E)
+	$(E2E)
 
 bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')

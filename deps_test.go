@@ -56,6 +56,12 @@ var plan = map[string][]string{
 	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ntfs"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
+	"testdata/e2e":           {"testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
+	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
+	"testdata/e2e/usbdevice": {},
+	"testdata/e2e/usbredir":  {"testdata/e2e/usbdevice"},
+	"testdata/e2e/wire":      {},
+
 	"testdata/bench":    {"scanner", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "scanner/volume/volumetest", "testdata/stick"},
 	"testdata/stick":    {},
 	"testdata/mksticks": {"testdata/stick"},
@@ -104,7 +110,7 @@ func list(t *testing.T, env []string, args ...string) []pkg {
 func TestImportsFollowThePlan(t *testing.T) {
 	const module = "pratique/"
 	seen := map[string]bool{}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/nightly") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/nightly", "./testdata/e2e/...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		allowed, ok := plan[name]

@@ -12,7 +12,8 @@ import (
 // kernel's dm-log-writes (https://docs.kernel.org/admin-guide/device-mapper/log-writes.html). All numbers are little-endian.
 //
 //	sector 0   magic 0x6A736677736872, version 1, number of entries (8 bytes each), bytes of a sector (4)
-//	then each  sector, number of sectors, flags, bytes of data (8 each), padded to a sector; then that data, if it is a write
+//	then each  sector, number of sectors, flags, bytes of a mark (8 each), padded to a sector; then its data: of a mark those
+//	           bytes, of a discard none, else the sectors
 //
 // A disk that loses its power keeps what was written before the last flush that it answered, and any part of what came after.
 // Replaying the log up to each flush gives every state that the disk has promised; a station must stand up from each.
@@ -96,10 +97,11 @@ func (l *BlockLog) read() error {
 		at += l.sector
 		if e.flags&logDiscard == 0 {
 			e.data = at
-			if e.flags&logMark == 0 && int64(length) != e.bytes {
-				return fmt.Errorf("entry %d: %d bytes for %d sectors", i, length, sectors)
+			size := e.bytes
+			if e.flags&logMark != 0 {
+				size = int64(length)
 			}
-			at += (int64(length) + l.sector - 1) / l.sector * l.sector
+			at += (size + l.sector - 1) / l.sector * l.sector
 		}
 		if at > info.Size()+l.sector {
 			return fmt.Errorf("entry %d ends behind the log", i)
@@ -123,8 +125,9 @@ func (l *BlockLog) Flushes() []int {
 // Entries returns the number of entries.
 func (l *BlockLog) Entries() int { return len(l.entries) }
 
-// Replay makes to a copy of the disk as it was before (from), with the first n entries of the log written to it.
-func (l *BlockLog) Replay(from, to string, n int) error {
+// Replay makes to a copy of the disk as it was before (from), with the first n entries of the log written to it. What the disk
+// has not promised by then, the writes up to the next flush, is there or not as kept says of each; nil keeps none of it.
+func (l *BlockLog) Replay(from, to string, n int, kept func() bool) error {
 	if n > len(l.entries) {
 		return errors.New("block log: there are not so many entries")
 	}
@@ -136,8 +139,11 @@ func (l *BlockLog) Replay(from, to string, n int) error {
 		return err
 	}
 	defer disk.Close()
-	for _, e := range l.entries[:n] {
-		if e.flags&logMark != 0 || e.bytes == 0 {
+	for i, e := range l.entries {
+		if i >= n && (kept == nil || e.flags&(logFlush|logFUA) != 0) {
+			break
+		}
+		if e.flags&logMark != 0 || e.bytes == 0 || i >= n && !kept() {
 			continue
 		}
 		var data io.Reader = io.NewSectionReader(l.file, e.data, e.bytes)

@@ -188,7 +188,9 @@ func (m *Machine) AddDisk(ctx context.Context, file, log string) (*Plugged, erro
 		return nil, err
 	}
 	from := m.Guest.Mark()
-	if err := m.monitor.do(ctx, "device_add", Args{"driver": "virtio-blk-pci", "id": p.id, "drive": p.id + "-node", "bus": "disk"}, nil); err != nil {
+	// blklogwrites before QEMU 9 loses its place in the log at a "write zeroes", so the guest is not offered any.
+	disk := Args{"driver": "virtio-blk-pci", "id": p.id, "drive": p.id + "-node", "bus": "disk", "write-zeroes": "off", "discard": "off"}
+	if err := m.monitor.do(ctx, "device_add", disk, nil); err != nil {
 		return nil, err
 	}
 	_, err := m.Guest.Uevent(ctx, from, "add", "block", "disk")
