@@ -60,6 +60,7 @@ var plan = map[string][]string{
 	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
 	"testdata/e2e/usbdevice": {},
 	"testdata/e2e/usbredir":  {"testdata/e2e/usbdevice"},
+	"testdata/e2e/usbwatch":  {"kiosk/usb"},
 	"testdata/e2e/wire":      {},
 
 	"testdata/bench":    {"scanner", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "scanner/volume/volumetest", "testdata/stick"},

@@ -23,6 +23,8 @@ var guestPrograms = []program{
 	{"pratique/kiosk/pratique", true},
 	{"pratique/scanner/scanworker", false},
 	{"pratique/scanner/yaraworker", true},
+	{"pratique/kiosk/usbgate", false},
+	{"pratique/testdata/e2e/usbwatch", false},
 }
 
 // build builds a program into a folder and returns its path.

@@ -64,6 +64,9 @@ type Rig struct {
 	Station *Station // of the cases of the station
 	Notes   []string // said with the result: times, figures
 
+	watcher *Process // program usbwatch
+	heard   int      // lines of it that were waited for
+
 	dir    string
 	hashes map[string]string // of the disk images, before
 }
@@ -310,6 +313,26 @@ func ComeBackAs(n int, as func() *usbdevice.Device) Step {
 		}
 		_, err := r.Guest.Uevent(ctx, from, "add", "usb", "usb_device")
 		return err
+	}}
+}
+
+// PlugSample plugs in one of QEMU's own sticks, with a sample.
+func PlugSample(name string) Step {
+	return Step{"plug in " + name, func(ctx context.Context, r *Rig) error {
+		path, err := r.Image(name)
+		if err != nil {
+			return err
+		}
+		p, err := r.Plug(ctx, Thing{Drives: []Drive{{File: path}}})
+		r.Plugged = append(r.Plugged, p)
+		return err
+	}}
+}
+
+// PlugAgain plugs the first software device in again, into the port that it was on.
+func PlugAgain() Step {
+	return Step{"plug in again", func(_ context.Context, r *Rig) error {
+		return r.Plugged[0].Server.Replace(r.Plugged[0].Thing.Model)
 	}}
 }
 

@@ -212,6 +212,11 @@ func (a *agent) bus() (*wire.Bus, error) {
 		d := wire.Device{Path: name, Bus: number("busnum"), Address: number("devnum"), Vendor: text("idVendor"), Product: text("idProduct"),
 			Authorized: text("authorized") == "1", Config: text("bConfigurationValue"), Drivers: map[string]string{}}
 		d.Descriptors, _ = read(root+name+"/descriptors", 1<<20)
+		d.Owner = -1
+		var node unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/dev/bus/usb/%03d/%03d", d.Bus, d.Address), &node) == nil {
+			d.Owner = int(node.Uid)
+		}
 		for _, other := range entries {
 			if !strings.HasPrefix(other, name+":") {
 				continue

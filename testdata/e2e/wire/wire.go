@@ -111,5 +111,6 @@ type Device struct {
 	Config      string            `json:"config"`  // empty if none is chosen
 	Drivers     map[string]string `json:"drivers"` // by interface; without a driver there is no entry
 	Interfaces  int               `json:"interfaces"`
+	Owner       int               `json:"owner"` // the user of its node below /dev/bus/usb, -1 without one
 	Descriptors []byte            `json:"descriptors"`
 }
