@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -27,8 +28,20 @@ var guestPrograms = []program{
 	{"pratique/testdata/e2e/usbwatch", false},
 }
 
-// build builds a program into a folder and returns its path.
-func (p program) build(ctx context.Context, dir string) (string, error) {
+// stationPrograms are what a station has besides.
+var stationPrograms = []program{
+	{"pratique/kiosk/pratiqued", true},
+	{"pratique/kiosk/usbreader", true},
+}
+
+// build builds a program into a folder and returns its path. One that is among those already built, in a folder that the caller
+// names or "", is taken from there.
+func (p program) build(ctx context.Context, dir, built string) (string, error) {
+	if there := filepath.Join(built, filepath.Base(p.pkg)); built != "" {
+		if _, err := os.Stat(there); err == nil {
+			return there, nil
+		}
+	}
 	to := filepath.Join(dir, filepath.Base(p.pkg))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", to, p.pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -38,27 +51,40 @@ func (p program) build(ctx context.Context, dir string) (string, error) {
 	return to, output(cmd, "", nil)
 }
 
+// Options say what a run is made of.
+type Options struct {
+	Dir     string // for all files; sockets are below it, so its path must be short
+	Cache   string // for the kernel, which the next run finds there
+	Built   string // a folder with programs that are built already; empty for none
+	Station bool   // with the daemon and its reader
+	Say     func(format string, args ...any)
+}
+
 // Prepare builds the programs, gets the kernel, and boots the machine that all cases start from. It says how long each step
-// took. What is kept for the next run, which is only the kernel, is below cache.
-func Prepare(ctx context.Context, dir, cache string, say func(format string, args ...any)) (*Setup, error) {
+// took.
+func Prepare(ctx context.Context, o Options) (*Setup, error) {
 	begin := time.Now()
 	step := func(what string) {
-		say("set-up: %-28s %6.1f s", what, time.Since(begin).Seconds())
+		o.Say("set-up: %-28s %6.1f s", what, time.Since(begin).Seconds())
 		begin = time.Now()
 	}
-	s := &Setup{Dir: dir, Initramfs: filepath.Join(dir, "initramfs")}
+	s := &Setup{Dir: o.Dir, Initramfs: filepath.Join(o.Dir, "initramfs")}
 	var err error
-	if s.Kernel, err = FetchKernel(ctx, cache); err != nil {
+	if s.Kernel, err = FetchKernel(ctx, o.Cache); err != nil {
 		return nil, err
 	}
 	step(s.Kernel.Version)
-	bin := filepath.Join(dir, "bin")
+	bin := filepath.Join(o.Dir, "bin")
 	var image Image
-	if image.Agent, err = (program{agentPackage, false}).build(ctx, bin); err != nil {
+	if image.Agent, err = (program{agentPackage, false}).build(ctx, bin, ""); err != nil {
 		return nil, err
 	}
-	for _, p := range guestPrograms {
-		path, err := p.build(ctx, bin)
+	programs := guestPrograms
+	if o.Station {
+		programs = slices.Concat(guestPrograms, stationPrograms)
+	}
+	for _, p := range programs {
+		path, err := p.build(ctx, bin, o.Built)
 		if err != nil {
 			return nil, err
 		}

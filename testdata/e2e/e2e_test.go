@@ -15,6 +15,9 @@ import (
 // full adds the cases that the quick run leaves out.
 var full = flag.Bool("full", false, "run every case; the quick run leaves out those that resemble another")
 
+// built is for trying programs that were built elsewhere.
+var built = flag.String("programs", "", "`DIR` with programs that are taken as they are; what it lacks is built")
+
 // caseTime is far above what any case takes (seconds), and far below the limit of a whole run.
 const caseTime = 4 * time.Minute
 
@@ -34,7 +37,8 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			cache = os.TempDir()
 		}
-		setup, err = Prepare(context.Background(), dir, filepath.Join(cache, "pratique-e2e"), func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+		say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+		setup, err = Prepare(context.Background(), Options{Dir: dir, Cache: filepath.Join(cache, "pratique-e2e"), Built: *built, Station: withStation, Say: say})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: error:", err)
 			return 1

@@ -1,4 +1,312 @@
 package e2e
 
-// Station is the daemon in the guest.
-type Station struct{}
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pratique/testdata/e2e/wire"
+)
+
+// This file alone knows the daemon's words: its flags, its configuration, its states, and what the command line prints.
+
+// The users of the guest, as its list has them.
+var (
+	stationUser = &wire.User{UID: 900, GID: 900, Groups: []uint32{900}}
+	staffUser   = &wire.User{UID: 1000, GID: 1000, Groups: []uint32{1000}} // on the roster, for general and imaging
+)
+
+const (
+	gateSocket  = "/run/usbgate.sock"
+	configFile  = "/etc/pratique/station.toml"
+	rosterFile  = "/etc/pratique/roster.toml"
+	sockets     = 4 // sockets for media in the guest: 1-N and 2-N are the halves of one
+	stationTime = time.Minute
+)
+
+// Station is the daemon in the guest, started as its service manager does it: as a user without rights, with usbgate behind a
+// socket of root's.
+type Station struct {
+	daemon *Process
+	watch  *Process
+	heard  int
+	said   []string // states that were passed on the way, for the words of a failure
+}
+
+// portState is a port as `pratique watch --json` shows it.
+type portState struct {
+	ID       string `json:"id"`
+	State    string `json:"state"`
+	Session  string `json:"session"`
+	Verdict  string `json:"verdict"`
+	Progress *struct {
+		Read int64 `json:"read"`
+	} `json:"progress"`
+	Reasons []struct {
+		Code string `json:"code"`
+	} `json:"reasons"`
+	Refusal *struct {
+		Code string `json:"code"`
+	} `json:"refusal"`
+	Clearance *struct {
+		ID string `json:"id"`
+	} `json:"clearance"`
+}
+
+// String is one line for people.
+func (p portState) String() string {
+	words := []string{p.ID, p.State}
+	if p.Verdict != "" {
+		words = append(words, p.Verdict)
+	}
+	for _, r := range p.Reasons {
+		words = append(words, r.Code)
+	}
+	if p.Refusal != nil {
+		words = append(words, p.Refusal.Code)
+	}
+	return strings.Join(words, " ")
+}
+
+// StartStation starts usbgate's socket, the daemon, and a screen that watches it.
+func StartStation() Step {
+	return Step{"start the station", func(ctx context.Context, r *Rig) error {
+		r.Station = &Station{}
+		g := r.Guest
+		config := "[station]\nname = \"Test\"\n[staff]\nroster = \"" + rosterFile + "\"\n"
+		gate := []string{Programs + "/usbgate", "-reader", fmt.Sprint(stationUser.UID), "--"}
+		for n := 1; n <= sockets; n++ {
+			for bus := 1; bus <= 2; bus++ {
+				config += fmt.Sprintf("[[port]]\npath = \"%d-%d\"\nname = \"socket %d, bus %d\"\n", bus, n, n, bus)
+				gate = append(gate, fmt.Sprintf("%d-%d", bus, n))
+			}
+		}
+		roster := fmt.Sprintf("[[person]]\nid = \"p-1\"\nname = \"Test\"\nuid = %d\nclasses = [\"general\", \"imaging\"]\n", staffUser.UID)
+		for _, dir := range []string{"/etc/pratique", stateDir, "/run/pratique"} {
+			if err := g.MakeDir(ctx, dir, 0o755, stationUser); err != nil {
+				return err
+			}
+		}
+		err := errors.Join(g.WriteFile(ctx, configFile, []byte(config), 0o644, nil), g.WriteFile(ctx, rosterFile, []byte(roster), 0o644, nil))
+		if err != nil {
+			return err
+		}
+		if _, err := g.do(ctx, wire.Request{Verb: wire.Listen, Path: gateSocket, User: stationUser, Args: gate}); err != nil {
+			return err
+		}
+		return r.startDaemon(ctx)
+	}}
+}
+
+// startDaemon starts the daemon and watches it, at first or again after it was killed.
+func (r *Rig) startDaemon(ctx context.Context) error {
+	s := r.Station
+	var err error
+	if s.daemon, err = r.Guest.Start(ctx, stationUser, Programs+"/pratiqued", "--config", configFile, "--state", stateDir, "--gate", gateSocket); err != nil {
+		return err
+	}
+	for end := time.Now().Add(stationTime); ; {
+		// The screen says that there is no station until there is one.
+		if s.watch, err = r.Guest.Start(ctx, staffUser, Programs+"/pratique", "watch", "--json", "--state", stateDir); err != nil {
+			return err
+		}
+		s.heard = 0
+		if _, _, err = s.watch.Line(ctx, 0, func(stream int, text string) bool { return stream == 1 && strings.HasPrefix(text, "{") }); err == nil {
+			return nil
+		}
+		if time.Now().After(end) || r.daemonEnded() {
+			return fmt.Errorf("the station does not come up: %w: %s", err, r.journal())
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// daemonEnded reports whether the daemon runs no more.
+func (r *Rig) daemonEnded() bool {
+	r.Guest.mu.Lock()
+	defer r.Guest.mu.Unlock()
+	all := r.Guest.replies[r.Station.daemon.id]
+	return len(all) > 0 && all[len(all)-1].Kind == wire.Done
+}
+
+// journal is what the daemon has said.
+func (r *Rig) journal() string {
+	r.Guest.mu.Lock()
+	defer r.Guest.mu.Unlock()
+	var out strings.Builder
+	for _, m := range r.Guest.replies[r.Station.daemon.id] {
+		if m.Text != "" || m.Kind == wire.Done {
+			fmt.Fprintf(&out, "  %s%s (code %d)\n", m.Text, m.Error, m.Code)
+		}
+	}
+	return out.String()
+}
+
+// port waits for a port to be as match wants it, in what the daemon pushes, and returns when it was said.
+func (r *Rig) port(ctx context.Context, id, what string, match func(p portState) bool) (p portState, up float64, err error) {
+	s := r.Station
+	ctx, cancel := context.WithTimeoutCause(ctx, stationTime, fmt.Errorf("port %s is not %s", id, what))
+	defer cancel()
+	m, next, err := s.watch.Line(ctx, s.heard, func(stream int, text string) bool {
+		var state struct {
+			Ports []portState `json:"ports"`
+		}
+		if stream != 1 || json.Unmarshal([]byte(text), &state) != nil {
+			s.said = append(s.said, text)
+			return false
+		}
+		at := slices.IndexFunc(state.Ports, func(p portState) bool { return p.ID == id })
+		if at < 0 {
+			return false
+		}
+		if line := state.Ports[at].String(); len(s.said) == 0 || s.said[len(s.said)-1] != line {
+			s.said = append(s.said, line)
+		}
+		p = state.Ports[at]
+		return match(p)
+	})
+	if err != nil {
+		return p, 0, fmt.Errorf("%w; it was %q; the journal:\n%s", err, s.said, r.journal())
+	}
+	s.heard = next - 1 // the same line may say what is waited for next
+	return p, m.Up, nil
+}
+
+// decided are the states in which nothing more comes of a port by itself. In the last two of them there is no verdict, and whoever asks gets none.
+var decided = []string{"waiting", "decided", "issued", "fault", "refused"}
+
+// Verdict waits for the end of a scan, and holds the verdict to what it must be. A medium that could be cleared waits for a
+// person, who asks for it.
+func Verdict(port, verdict string) Step {
+	return Step{verdict + " on " + port, func(ctx context.Context, r *Rig) error {
+		_, attached, err := r.port(ctx, port, "attached", func(p portState) bool { return p.State != "" && p.State != "idle" })
+		if err != nil {
+			return err
+		}
+		from := r.lastUevent(attached, "add")
+		_, progress, err := r.port(ctx, port, "scanning", func(p portState) bool {
+			return p.Progress != nil && p.Progress.Read > 0 || slices.Contains(decided, p.State)
+		})
+		if err != nil {
+			return err
+		}
+		p, end, err := r.port(ctx, port, "decided", func(p portState) bool { return slices.Contains(decided, p.State) })
+		if err != nil {
+			return err
+		}
+		r.Note("%s: shown %.2f s after the kernel's uevent, progress %.2f s, end %.1f s: %v", port, attached-from, progress-from, end-from, p)
+		if p.Verdict != "" && p.Verdict != verdict {
+			return fmt.Errorf("%v, not %s", p, verdict)
+		}
+		return r.issue(ctx, port, verdict)
+	}}
+}
+
+// issue asks for a clearance as a person of the roster does.
+func (r *Rig) issue(ctx context.Context, port, verdict string) error {
+	end, err := r.Guest.Run(ctx, staffUser, Programs+"/pratique", "issue", "--for", "general", "--state", stateDir, port)
+	if err != nil {
+		return err
+	}
+	want := map[string]int{"cleared": 0, "not cleared": 3, "could not check": 4}[verdict]
+	if end.Code != want {
+		return fmt.Errorf("issue ends with %d, not %d: %s%s", end.Code, want, end.Stdout, end.Stderr)
+	}
+	return nil
+}
+
+// RefusedWith waits until the station refuses what is in a port, with this code.
+func RefusedWith(port, code string) Step {
+	return Step{code + " on " + port, func(ctx context.Context, r *Rig) error {
+		_, up, err := r.port(ctx, port, "refused "+code, func(p portState) bool { return p.State == "refused" && p.Refusal != nil && p.Refusal.Code == code })
+		if err == nil {
+			r.Note("%s: refused %.2f s after the kernel's uevent", port, up-r.lastUevent(up, "add"))
+		}
+		return err
+	}}
+}
+
+// InState waits until a port is in a state.
+func InState(port string, states ...string) Step {
+	return Step{fmt.Sprintf("%s is %s", port, strings.Join(states, " or ")), func(ctx context.Context, r *Rig) error {
+		_, _, err := r.port(ctx, port, strings.Join(states, " or "), func(p portState) bool { return slices.Contains(states, p.State) })
+		return err
+	}}
+}
+
+// NoClearance holds that the station has signed nothing, and that its log is sound and says these words.
+func NoClearance(words ...string) Step {
+	return Step{"no clearance", func(ctx context.Context, r *Rig) error {
+		if ids, err := r.Guest.ReadDir(ctx, stateDir+"/clearances"); err == nil && len(ids) > 0 {
+			return fmt.Errorf("clearances %q", ids)
+		}
+		return r.stationLog(ctx, words...)
+	}}
+}
+
+// Logged holds that the log is sound and says these words.
+func Logged(words ...string) Step {
+	return Step{"the log", func(ctx context.Context, r *Rig) error { return r.stationLog(ctx, words...) }}
+}
+
+func (r *Rig) stationLog(ctx context.Context, words ...string) error {
+	for _, verb := range []string{"list", "verify"} {
+		end, err := r.Guest.Run(ctx, stationUser, Programs+"/pratique", "audit", verb, "--state", stateDir)
+		if err != nil || end.Code != 0 {
+			return fmt.Errorf("audit %s: %v, %+v", verb, err, end)
+		}
+		for _, word := range words {
+			if verb == "list" && !strings.Contains(end.Stdout, word) {
+				return fmt.Errorf("the log does not say %q:\n%s", word, end.Stdout)
+			}
+		}
+	}
+	return nil
+}
+
+// KillDaemon kills the daemon or a program that it has started, by its name.
+func KillDaemon(program string) Step {
+	return Step{"kill " + program, func(ctx context.Context, r *Rig) error {
+		pids, err := r.Guest.Processes(ctx, program)
+		if err != nil {
+			return err
+		}
+		if len(pids) == 0 {
+			return fmt.Errorf("there is no %s", program)
+		}
+		for _, pid := range pids {
+			if err := r.Guest.Kill(ctx, pid, 9); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// StartAgain starts the daemon after it was killed.
+func StartAgain() Step {
+	return Step{"start again", func(ctx context.Context, r *Rig) error {
+		if _, err := r.Station.daemon.Wait(ctx); err != nil {
+			return err
+		}
+		return r.startDaemon(ctx)
+	}}
+}
+
+// lastUevent is when the kernel last said one of these of a device, before a moment.
+func (r *Rig) lastUevent(before float64, actions ...string) (up float64) {
+	r.Guest.mu.Lock()
+	defer r.Guest.mu.Unlock()
+	for _, e := range r.Guest.events {
+		if e.Uevent["DEVTYPE"] == "usb_device" && e.Up <= before && slices.Contains(actions, e.Uevent["ACTION"]) {
+			up = e.Up
+		}
+	}
+	return up
+}

@@ -67,15 +67,7 @@ func (r *Rig) untilTold(ctx context.Context, lines ...string) error {
 
 // noteDelay notes how long after the kernel's own word for the last device the station spoke.
 func (r *Rig) noteDelay(what string, m wire.Message) {
-	r.Guest.mu.Lock()
-	defer r.Guest.mu.Unlock()
-	last := 0.0
-	for _, e := range r.Guest.events {
-		if e.Uevent["DEVTYPE"] == "usb_device" && e.Up <= m.Up && (e.Uevent["ACTION"] == "add" || e.Uevent["ACTION"] == "remove") {
-			last = e.Up
-		}
-	}
-	if last > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%q %.3f s after the kernel's uevent, in the guest's time", what, m.Up-last))
+	if last := r.lastUevent(m.Up, "add", "remove"); last > 0 {
+		r.Note("%q %.3f s after the kernel's uevent, in the guest's time", what, m.Up-last)
 	}
 }

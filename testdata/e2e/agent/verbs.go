@@ -47,6 +47,8 @@ func (a *agent) do(req wire.Request) wire.Message {
 		err = unix.Unmount(req.Path, 0)
 	case wire.Module:
 		err = insertModule(req.Path, strings.Join(req.Args, " "))
+	case wire.Listen:
+		err = listen(req)
 	case wire.USB:
 		reply.Bus, err = a.bus()
 	case wire.SetClock:
@@ -114,6 +116,40 @@ func (a *agent) run(req wire.Request) (wire.Message, error) {
 		code = -int(status.Signal())
 	}
 	return wire.Message{Code: code}, nil
+}
+
+// listen does for a program what a service manager does for one behind a socket that accepts: it starts it for each
+// connection. The socket is the user's alone.
+func listen(req wire.Request) error {
+	if len(req.Args) == 0 {
+		return errors.New("no program")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: req.Path}), os.Chmod(req.Path, 0o600), give(req.Path, req.User), unix.Listen(fd, 4)); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	go func() {
+		for {
+			conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+			if err != nil {
+				fmt.Println("agent: error: accept:", err)
+				return
+			}
+			f := os.NewFile(uintptr(conn), "connection")
+			cmd := exec.Command(req.Args[0], req.Args[1:]...)
+			cmd.ExtraFiles, cmd.Env, cmd.Stderr = []*os.File{f}, []string{}, os.Stdout // the console
+			if err := cmd.Start(); err != nil {
+				fmt.Println("agent: error:", err)
+			} else {
+				go cmd.Wait()
+			}
+			f.Close()
+		}
+	}()
+	return nil
 }
 
 func read(path string, limit int64) ([]byte, error) {

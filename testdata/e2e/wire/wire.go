@@ -30,6 +30,7 @@ const (
 	Mount     Verb = "mount"     // Path, Device, System, ReadOnly
 	Unmount   Verb = "unmount"   // Path
 	Module    Verb = "module"    // Path (a module's file), Args (its parameters)
+	Listen    Verb = "listen"    // Path, User, Args: a program for each connection, which it finds as descriptor 3
 	USB       Verb = "usb"       // what the kernel made of what is plugged
 	SetClock  Verb = "setclock"  // Data: the host's time, RFC 3339
 	Processes Verb = "processes" // Path: the processes that run a program of this name

@@ -1,0 +1,5 @@
+//go:build e2e && station
+
+package e2e
+
+const withStation = true
