@@ -39,7 +39,7 @@ var fraudCases = []Case{
 			return usbdevice.MediumError
 		}
 		return usbdevice.None
-	})), Steps: []Step{DisksAppear(1), Screen("/dev/sda", "could not check")}, Expect: modelDisk},
+	})), Steps: []Step{DisksAppear(1), Screen("/dev/sda", "not cleared")}, Expect: modelDisk},
 	{Name: "block device: claims 1 GB, begins again behind 66 MB", Open: true, Things: sampleStick("clean", wraps),
 		Steps: []Step{DisksAppear(1), Screen("/dev/sda", "could not check")}, Expect: modelDisk},
 }

@@ -123,7 +123,7 @@ func notCleared(port string) Step {
 	}}
 }
 
-func TestT02_NothingThatIsPluggedGetsPastTheStation(t *testing.T) {
+func TestNothingThatIsPluggedGetsPastTheStation(t *testing.T) {
 	for i := range stationCases {
 		stationCases[i].Before = []Step{StartStation()}
 	}
