@@ -59,8 +59,10 @@ func (c *Config) checkPorts(text []byte) error {
 	case len(c.Devices) > maxDevices:
 		return fmt.Errorf("more than %d devices", maxDevices)
 	}
-	taken := map[string]bool{} // ports and their names
+	taken := map[string]bool{}
+	buses := map[string][]string{} // of each socket, by its name
 	for i, p := range c.Ports {
+		bus, _, _ := strings.Cut(p.Path, "-")
 		err := checkText(p.Name, false)
 		switch {
 		case !portPath.MatchString(p.Path):
@@ -69,13 +71,15 @@ func (c *Config) checkPorts(text []byte) error {
 			err = fmt.Errorf("name: %w", err)
 		case taken[p.Path]:
 			err = fmt.Errorf("path %q stands there twice", p.Path)
-		case taken["name "+p.Name]:
-			err = fmt.Errorf("name %q stands there twice", p.Name)
+		case slices.Contains(buses[p.Name], bus) || len(buses[p.Name]) == 2:
+			// the two halves of a USB 3 socket are ports of two buses and one name
+			err = fmt.Errorf("name %q stands there twice, and not for the two halves of one socket", p.Name)
 		}
 		if err != nil {
 			return nth(text, err, "port", i)
 		}
-		taken[p.Path], taken["name "+p.Name] = true, true
+		taken[p.Path] = true
+		buses[p.Name] = append(buses[p.Name], bus)
 	}
 	for i, d := range c.Devices {
 		err := checkText(d.Name, false)

@@ -24,7 +24,7 @@
 //
 //	[[port]]                        # where people plug media in; without any, every port that no device has
 //	path = "1-2"                    # sysfs: bus, '-', ports on the way joined with '.'
-//	name = "left"
+//	name = "left"                   # a USB 3 socket is two ports, one on each bus: give both its name
 //
 //	[[device]]                      # the station's own: never a medium, and nothing else may take its port
 //	port = "1-4"

@@ -31,6 +31,10 @@ path = "1-2"
 name = "left"
 
 [[port]]
+path = "2-2"
+name = "left"
+
+[[port]]
 path = "1-3.4"
 name = "right"
 
@@ -70,7 +74,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	want := Config{
 		Station: Station{"Radiology 2", "Example Hospital"},
 		Scan:    Scan{RequireNamespaces: false, Deep: true, Workers: 2},
-		Ports:   []Port{{"1-2", "left"}, {"1-3.4", "right"}},
+		Ports:   []Port{{"1-2", "left"}, {"2-2", "left"}, {"1-3.4", "right"}},
 		Devices: []Device{{"1-4", "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "touch screen"}},
 		Sources: Sources{[]string{"/dev/sr0"}, "/srv/incoming"},
 		Classes: map[string]Class{
@@ -80,7 +84,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Roster: "/etc/pratique/roster.toml",
 		Tokens: Tokens{3},
-		lines:  map[string]int{"imaging": 28, "my-ct": 36},
+		lines:  map[string]int{"imaging": 32, "my-ct": 40},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -146,9 +150,10 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		"[station]\nname = \"" + strings.Repeat("x", 65) + "\"":     "line 2: name: longer",
 		"[[port]]\npath = \"usb1\"\nname = \"x\"":                   "line 1: port: path \"usb1\"",
 		"[[port]]\npath = \"1-2\"":                                  "line 1: port: name: is missing",
-		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-2\"\nname = \"b\"": "line 4: port: path \"1-2\" stands there twice",
-		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-3\"\nname = \"a\"": "line 4: port: name \"a\" stands there twice",
-		"[[port]]\npath = \"1-4\"\nname = \"a\"\n" + device:                              "line 4: device: port \"1-4\" is one for media",
+		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-2\"\nname = \"b\"":                                         "line 4: port: path \"1-2\" stands there twice",
+		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"1-3\"\nname = \"a\"":                                         "line 4: port: name \"a\" stands there twice",
+		"[[port]]\npath = \"1-2\"\nname = \"a\"\n[[port]]\npath = \"2-2\"\nname = \"a\"\n[[port]]\npath = \"3-2\"\nname = \"a\"": "line 7: port: name \"a\" stands there twice",
+		"[[port]]\npath = \"1-4\"\nname = \"a\"\n" + device:                                                                      "line 4: device: port \"1-4\" is one for media",
 		device + device: "line 5: device: the device at port \"1-4\" stands there twice",
 		strings.Replace(device, "sha256:", "sha1:", 1):                     "line 1: device: digest",
 		strings.Replace(device, "0123456789abcdef", "0123456789ABCDEF", 1): "line 1: device: digest",
@@ -201,7 +206,7 @@ func TestFileThatIsThereIsNeverReplacedByDefaults(t *testing.T) {
 		}
 		return path(name)
 	}
-	if c, err := Load(write("good.toml", full, 0o640)); err != nil || c.File != path("good.toml") || len(c.Ports) != 2 {
+	if c, err := Load(write("good.toml", full, 0o640)); err != nil || c.File != path("good.toml") || len(c.Ports) != 3 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := Load(path("none.toml")); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, ErrConfig) {
