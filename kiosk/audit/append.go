@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -20,12 +21,50 @@ const clockSlack = busyTimeout + 5*time.Second
 // a session to a clearance: after a crash nothing is issued late.
 type session struct {
 	attached int64
-	decided  time.Time // when the verdict was entered; zero until then
-	cleared  bool
-	content  Digest // what was cleared
+	at       time.Time // when the latest verdict was entered; zero until then
+	verdicts verdicts
 	issuing  bool
 	over     bool // its medium is gone, or it failed
 	doubtful bool // a write failed; what it left is not known, so the session gets no clearance
+}
+
+// verdicts is what a session was decided to be, for each class that was asked for. All are about one scan.
+type verdicts struct {
+	scan    Digest // of the first one, less what differs between classes
+	content Digest
+	classes []judged
+}
+
+type judged struct {
+	class   Word
+	cleared bool
+}
+
+// admits reports whether a verdict fits those before it: about the same scan, for a class that had none yet.
+func (v *verdicts) admits(d Decided) bool {
+	for _, j := range v.classes {
+		if j.class == d.Class {
+			return false
+		}
+	}
+	return len(v.classes) == 0 || len(v.classes) < maxClasses && v.scan == d.scan()
+}
+
+func (v *verdicts) add(d Decided) {
+	if len(v.classes) == 0 {
+		v.scan, v.content = d.scan(), d.Content
+	}
+	v.classes = append(v.classes, judged{d.Class, d.Verdict == Cleared})
+}
+
+// clears reports whether a clearance says no more than the verdicts do: this content, for these classes.
+func (v *verdicts) clears(d Issuing) bool {
+	for _, class := range d.Classes {
+		if !slices.Contains(v.classes, judged{class, true}) {
+			return false
+		}
+	}
+	return len(d.Classes) > 0 && len(v.classes) > 0 && v.content == d.Content
 }
 
 // Append records an event and returns its index. When it returns no error, the entry and a checkpoint over it are on the
@@ -47,8 +86,9 @@ func (l *Log) Append(ctx context.Context, ev Event) (int64, error) {
 // AppendLeaf records that a clearance is about to be signed, and returns the index that goes into it. The kind is always
 // KindIssuing; leaf is what clearance.Leaf made, and session and time are its id and the time of issue, which must be now.
 //
-// It returns ErrOrder unless this Log recorded a cleared verdict for the session over the same content root, the medium is
-// not gone, and there was no clearance before; and ErrClock if the clock jumped in between.
+// It returns ErrOrder unless this Log recorded a cleared verdict for the session over the same content root and for each
+// class of the clearance, the medium is not gone, and there was no clearance before; and ErrClock if the clock jumped in
+// between.
 func (l *Log) AppendLeaf(ctx context.Context, kind Kind, session ID, at time.Time, leaf []byte) (int64, error) {
 	if kind != KindIssuing {
 		return -1, fmt.Errorf("append: an entry of kind %v is no leaf of its own", kind)
@@ -190,7 +230,7 @@ func secondsBehind(latest string, now time.Time) (uint64, error) {
 // checkClock refuses a clearance whose session saw the clock jump: the time of issue is one that the token will carry.
 func (l *Log) checkClock(issuing *Entry, now time.Time) error {
 	s := l.live[issuing.Session]
-	if issuing.Time.Sub(now).Abs() > clockSlack || s.decided.Sub(now) > clockSlack {
+	if issuing.Time.Sub(now).Abs() > clockSlack || s.at.Sub(now) > clockSlack {
 		return ErrClock
 	}
 	return nil
@@ -204,9 +244,9 @@ func (l *Log) admit(ev Event) error {
 	case Attached:
 		ok = s == nil
 	case Decided:
-		ok = s != nil && s.decided.IsZero() && !s.over && !s.doubtful
+		ok = s != nil && s.verdicts.admits(d) && !s.over && !s.doubtful
 	case Issuing:
-		ok = s != nil && s.cleared && s.content == d.Content && !s.issuing && !s.over && !s.doubtful
+		ok = s != nil && s.verdicts.clears(d) && !s.issuing && !s.over && !s.doubtful
 	}
 	if !ok {
 		return ErrOrder
@@ -267,14 +307,15 @@ func unlessThere(ctx context.Context, tx *sql.Tx, session ID, after int64, kinds
 	return nil
 }
 
-// follow notes what was written. A session is kept when it is over, about 100 bytes of it, so that it cannot begin again.
+// follow notes what was written. A session is kept when it is over, about 200 bytes of it, so that it cannot begin again.
 func (l *Log) follow(ev Event, index int64, at time.Time) {
 	s := l.live[ev.Session]
 	switch d := ev.Data.(type) {
 	case Attached:
 		l.live[ev.Session] = &session{attached: index}
 	case Decided:
-		s.decided, s.cleared, s.content = at, d.Verdict == Cleared, d.Content
+		s.at = at
+		s.verdicts.add(d)
 	case Issuing:
 		s.issuing = true
 	case Removed, Aborted, Failed, Abandoned:

@@ -299,6 +299,48 @@ func TestUnfinishedSessionsAreFound(t *testing.T) {
 	mustVerify(t, l.Reader)
 }
 
+// The class is chosen after the scan: each one that is asked for has a verdict of its own over the same scan, and a
+// clearance is for those that were cleared.
+func TestT18_EachClassHasItsOwnVerdict(t *testing.T) {
+	l, _ := newLog(t)
+	id := sessionID(1)
+	verdict := func(class Word, v Verdict) Decided {
+		d := decided(v, Digest{}, 0)
+		d.Class, d.Content = class, Digest{0xc0}
+		return d
+	}
+	issue := func() error {
+		at := time.Now().Truncate(time.Second)
+		_, err := l.AppendLeaf(t.Context(), KindIssuing, id, at, claimsLeaf(t, id, at)) // for imaging
+		return err
+	}
+	l.must(t, id, Attached{Source: Image})
+	l.must(t, id, Denied{Class: "imaging", Cause: "class"})
+	if open, err := l.Unfinished(t.Context()); err != nil || len(open) != 1 {
+		t.Errorf("after a denial %v, %v: the session is not over", open, err)
+	}
+	l.must(t, id, verdict("general", Cleared))
+	if err := issue(); !errors.Is(err, ErrOrder) {
+		t.Errorf("cleared for general, issued for imaging: %v", err)
+	}
+	l.must(t, id, verdict("infusion", NotCleared))
+	other := verdict("laboratory", Cleared)
+	other.Content = Digest{1}
+	for name, d := range map[string]Decided{"a class twice": verdict("general", Cleared), "another scan": other} {
+		if _, err := l.Append(t.Context(), Event{id, d}); !errors.Is(err, ErrOrder) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	l.must(t, id, verdict("imaging", Cleared))
+	if err := issue(); err != nil {
+		t.Error(err)
+	}
+	if err := issue(); !errors.Is(err, ErrOrder) {
+		t.Errorf("a second clearance: %v", err)
+	}
+	mustVerify(t, l.Reader)
+}
+
 func TestNoClearanceWithoutAClearedSession(t *testing.T) {
 	prepare := map[string]func(l *Log, id ID){
 		"nothing":  func(l *Log, id ID) {},

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"pratique/scanner/report"
@@ -13,6 +15,7 @@ const (
 	maxWord     = 64 // a code, a class, a pack's name
 	maxReasons  = 64 // more than the closed list of codes holds
 	maxOutcomes = 32 // more than there are outcomes
+	maxClasses  = 64 // verdicts of one session: more than any pack has equipment classes
 	maxLeaf     = 16 << 10
 )
 
@@ -21,6 +24,12 @@ type ID [16]byte
 
 // Digest is a SHA-256.
 type Digest [32]byte
+
+// Pseudonym stands for a person, as the operator of a clearance does.
+type Pseudonym [8]byte
+
+// MarshalText gives hex.
+func (p Pseudonym) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, p[:]), nil }
 
 // MarshalText gives hex.
 func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
@@ -69,14 +78,16 @@ const (
 	KindRemoved        // the medium is gone
 	KindAborted        // the session ended without a verdict
 	KindFailed         // the kiosk itself failed
+	KindDenied         // somebody asked for a clearance who may not have it
 	KindExported       // somebody took entries out
 	KindVerified       // somebody checked the log
 	KindRead           // somebody read entries
+	KindRefused        // a device was refused before anything was read from it
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
-	"failed", "exported", "verified", "read"}
+	"failed", "denied", "exported", "verified", "read", "refused"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -101,6 +112,16 @@ func ParseKind(word string) (Kind, error) {
 
 // ofSession reports whether an entry of this kind belongs to a session.
 func (k Kind) ofSession() bool { return k > NoKind && k < KindExported }
+
+// scan names the scan that a verdict was taken from: two verdicts with the same one differ in nothing but the class.
+func (d Decided) scan() Digest {
+	d.Verdict, d.Reasons, d.Class = CouldNotCheck, nil, ""
+	data, err := encoder.Marshal(d)
+	if err != nil { // a struct of numbers and words: cannot be
+		return Digest{}
+	}
+	return sha256.Sum256(data)
+}
 
 // Verdict is the answer of a session, numbered as package kiosk numbers it.
 type Verdict uint8
@@ -171,9 +192,13 @@ type Attached struct {
 	SectorSize int    `cbor:"3,keyasint" json:"sector_size"`
 	VID        uint16 `cbor:"4,keyasint,omitempty" json:"vid,omitempty"`
 	PID        uint16 `cbor:"5,keyasint,omitempty" json:"pid,omitempty"`
+	Port       Word   `cbor:"6,keyasint,omitempty" json:"port,omitempty"`   // of the station; none for the command line
+	Units      uint8  `cbor:"7,keyasint,omitempty" json:"units,omitempty"`  // logical units, if there is more than one
+	Vacant     uint8  `cbor:"8,keyasint,omitempty" json:"vacant,omitempty"` // of them without a medium
 }
 
-// Decided holds the verdict and what it was taken from.
+// Decided holds the verdict for one equipment class and what it was taken from. A session can have one for each class that
+// somebody asked for; all speak of the same scan, so they differ in Verdict, Reasons and Class alone.
 type Decided struct {
 	Verdict     Verdict `cbor:"1,keyasint" json:"verdict"`
 	Reasons     []Word  `cbor:"2,keyasint,omitempty" json:"reasons,omitempty"` // codes
@@ -231,6 +256,7 @@ func (o Outcomes) MarshalJSON() ([]byte, error) {
 type Issuing struct {
 	Leaf    Digest `cbor:"-" json:"leaf"`    // SHA-256 of the leaf, to look it up by
 	Content Digest `cbor:"-" json:"content"` // the content root that it clears
+	Classes []Word `cbor:"-" json:"classes"` // what it is for
 }
 
 // Issued says that the token of an issuing entry is written.
@@ -255,6 +281,22 @@ type Aborted struct {
 // Failed says that the kiosk itself failed.
 type Failed struct {
 	Cause Word `cbor:"1,keyasint" json:"cause"` // a code
+}
+
+// Denied says that somebody asked for a clearance who may not have it.
+type Denied struct {
+	Class  Word      `cbor:"1,keyasint" json:"class"`
+	Person Pseudonym `cbor:"2,keyasint" json:"person"` // zero if nobody is known by what was shown
+	Cause  Word      `cbor:"3,keyasint" json:"cause"`
+}
+
+// Refused says that a device was refused before anything was read from it.
+type Refused struct {
+	Port   Word   `cbor:"1,keyasint" json:"port"`
+	Cause  Word   `cbor:"2,keyasint" json:"cause"` // a code
+	VID    uint16 `cbor:"3,keyasint,omitempty" json:"vid,omitempty"`
+	PID    uint16 `cbor:"4,keyasint,omitempty" json:"pid,omitempty"`
+	Digest Digest `cbor:"5,keyasint" json:"digest"` // of what it said of itself; zero if it could not be read
 }
 
 // Exported says that entries were taken out.
@@ -287,6 +329,8 @@ func (Abandoned) Kind() Kind { return KindAbandoned }
 func (Removed) Kind() Kind   { return KindRemoved }
 func (Aborted) Kind() Kind   { return KindAborted }
 func (Failed) Kind() Kind    { return KindFailed }
+func (Denied) Kind() Kind    { return KindDenied }
+func (Refused) Kind() Kind   { return KindRefused }
 func (Exported) Kind() Kind  { return KindExported }
 func (Verified) Kind() Kind  { return KindVerified }
 func (Read) Kind() Kind      { return KindRead }
@@ -294,6 +338,9 @@ func (Read) Kind() Kind      { return KindRead }
 func (a Attached) check() error {
 	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
 		return fmt.Errorf("source %d, %d bytes, sectors of %d", a.Source, a.Bytes, a.SectorSize)
+	}
+	if a.Port != "" {
+		return a.Port.check()
 	}
 	return nil
 }
@@ -345,6 +392,8 @@ func (a Abandoned) check() error {
 func (Removed) check() error   { return nil }
 func (a Aborted) check() error { return a.Cause.check() }
 func (f Failed) check() error  { return f.Cause.check() }
+func (d Denied) check() error  { return errors.Join(d.Class.check(), d.Cause.check()) }
+func (r Refused) check() error { return errors.Join(r.Port.check(), r.Cause.check()) }
 
 func (e Exported) check() error {
 	if err := checkRange(e.From, e.To); err != nil {

@@ -43,7 +43,7 @@ func Example() {
 	fmt.Println(result.Sound, result.Entries, err)
 	// Output:
 	// 1 <nil>
-	// 0 attached {Source:image Bytes:8589934592 SectorSize:512 VID:0 PID:0}
+	// 0 attached {Source:image Bytes:8589934592 SectorSize:512 VID:0 PID:0 Port: Units:0 Vacant:0}
 	// 1 aborted {Cause:removed}
 	// true 2 <nil>
 }

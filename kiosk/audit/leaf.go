@@ -114,6 +114,9 @@ func decodeLeaf(leaf []byte) (Entry, error) {
 			return Entry{}, fmt.Errorf("neither an event nor a clearance: %w", err)
 		}
 		data := Issuing{Leaf: sha256.Sum256(leaf), Content: c.Content.Root}
+		for _, class := range c.Audience {
+			data.Classes = append(data.Classes, Word(class))
+		}
 		return Entry{Time: c.IssuedAt.UTC(), Kind: KindIssuing, Session: c.ID, Data: data, Leaf: leaf}, nil
 	}
 	var w wireLeaf
@@ -177,6 +180,10 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Aborted](raw)
 	case KindFailed:
 		return decodeAs[Failed](raw)
+	case KindDenied:
+		return decodeAs[Denied](raw)
+	case KindRefused:
+		return decodeAs[Refused](raw)
 	case KindExported:
 		return decodeAs[Exported](raw)
 	case KindVerified:

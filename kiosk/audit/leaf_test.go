@@ -24,9 +24,10 @@ func everyEvent() []Event {
 		full.Reasons = append(full.Reasons, Word(strings.Repeat("r", maxWord)))
 	}
 	return []Event{
-		{id, Attached{USB, 1 << 40, 4096, 0x0951, 0x1666}}, {id, full}, {id, decided(Cleared, Digest{}, 0)}, {id, Issued{3, Digest{1}}},
+		{id, Attached{USB, 1 << 40, 4096, 0x0951, 0x1666, "left", 3, 1}}, {id, full}, {id, decided(Cleared, Digest{}, 0)}, {id, Issued{3, Digest{1}}},
 		{id, Abandoned{3}}, {id, Removed{}}, {id, Aborted{"killed"}}, {id, Failed{"log"}}, {ID{}, Failed{"no-workers"}},
 		{ID{}, Exported{"csv", 3, 900, Digest{2}}}, {ID{}, Verified{900, true, -1}}, {ID{}, Verified{900, false, 17}}, {ID{}, Read{0, 9}},
+		{id, Denied{"imaging", Pseudonym{1}, "class"}}, {ID{}, Refused{"1-2.4", "keyboard", 0x0951, 0x1666, Digest{3}}},
 	}
 }
 

@@ -158,6 +158,7 @@ func (r *Reader) Unfinished(ctx context.Context) ([]Session, error) {
 			open[id] = &Session{id, -1, idx}
 		case KindIssued, KindAbandoned:
 			delete(open, id)
+		case KindDenied: // neither
 		default: // a verdict or an end; but a clearance that was begun must still be settled
 			if s := open[id]; s != nil && s.Issuing < 0 {
 				delete(open, id)

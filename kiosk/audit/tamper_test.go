@@ -418,20 +418,25 @@ func TestT16_EntriesThatNoStationWritesAreNamed(t *testing.T) {
 	removed, issuing := Event{id, Removed{}}, Event{id, Issuing{}}
 	otherContent := decided(Cleared, Digest{}, 0)
 	otherContent.Content = Digest{1}
-	const noClearance = "its session was not cleared with this content, was over, or had a clearance before"
+	otherClass, otherScan := decided(Cleared, Digest{}, 0), decided(Cleared, Digest{}, 1)
+	otherClass.Class, otherScan.Class = "infusion", "infusion"
+	otherScan.ItemsDigest = Digest{1}
+	const noClearance = "its session was not cleared with this content for this class, was over, or had a clearance before"
 	for name, c := range map[string]struct {
 		events []Event
 		want   string
 	}{
-		"a verdict without a medium":   {[]Event{cleared}, "entry 0: its session was never attached"},
-		"a medium twice":               {[]Event{attached, attached}, "entry 1: its session was attached before"},
-		"two verdicts":                 {[]Event{attached, {id, decided(NotCleared, Digest{}, 0)}, cleared}, "entry 2: its session had a verdict before"},
-		"a clearance and no verdict":   {[]Event{attached, issuing}, "entry 1: " + noClearance},
-		"a clearance of what was not":  {[]Event{attached, {id, decided(NotCleared, Digest{}, 0)}, issuing}, "entry 2: " + noClearance},
-		"a clearance of other content": {[]Event{attached, {id, otherContent}, issuing}, "entry 2: " + noClearance},
-		"a clearance after the end":    {[]Event{attached, cleared, removed, issuing}, "entry 3: " + noClearance},
-		"two clearances":               {[]Event{attached, cleared, issuing, issuing}, "entry 3: " + noClearance},
-		"a token that nobody began":    {[]Event{attached, cleared, {id, Issued{1, Digest{1}}}}, "entry 2: entry 1 did not begin a clearance of its session, or was settled before"},
+		"a verdict without a medium":           {[]Event{cleared}, "entry 0: its session was never attached"},
+		"a medium twice":                       {[]Event{attached, attached}, "entry 1: its session was attached before"},
+		"two verdicts":                         {[]Event{attached, {id, decided(NotCleared, Digest{}, 0)}, cleared}, "entry 2: its session had a verdict before, for this class or over another scan"},
+		"two verdicts, other scans":            {[]Event{attached, cleared, {id, otherScan}}, "entry 2: its session had a verdict before, for this class or over another scan"},
+		"a clearance for a class that was not": {[]Event{attached, {id, otherClass}, issuing}, "entry 2: " + noClearance},
+		"a clearance and no verdict":           {[]Event{attached, issuing}, "entry 1: " + noClearance},
+		"a clearance of what was not":          {[]Event{attached, {id, decided(NotCleared, Digest{}, 0)}, issuing}, "entry 2: " + noClearance},
+		"a clearance of other content":         {[]Event{attached, {id, otherContent}, issuing}, "entry 2: " + noClearance},
+		"a clearance after the end":            {[]Event{attached, cleared, removed, issuing}, "entry 3: " + noClearance},
+		"two clearances":                       {[]Event{attached, cleared, issuing, issuing}, "entry 3: " + noClearance},
+		"a token that nobody began":            {[]Event{attached, cleared, {id, Issued{1, Digest{1}}}}, "entry 2: entry 1 did not begin a clearance of its session, or was settled before"},
 		"a token of another session": {[]Event{attached, cleared, issuing, {other, Attached{Source: Image}}, {other, Issued{2, Digest{1}}}},
 			"entry 4: entry 2 did not begin a clearance of its session, or was settled before"},
 		"settled twice": {[]Event{attached, cleared, issuing, {id, Issued{2, Digest{1}}}, {id, Abandoned{2}}},

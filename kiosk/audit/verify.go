@@ -42,7 +42,7 @@ type Result struct {
 // Verify goes through the whole log, as it stood when Verify began: each leaf against the columns and the tree, each
 // stored hash, each checkpoint's signature and root, the order within each session, each session's items, and the
 // witnesses. It stops at the first record that is wrong, and the result names it. An error means that the log could not be
-// read to its end; it is then not known to be sound. Memory grows with the number of sessions, by about 100 bytes each.
+// read to its end; it is then not known to be sound. Memory grows with the number of sessions, by about 200 bytes each.
 func (r *Reader) Verify(ctx context.Context, opts VerifyOptions) (Result, error) {
 	var res Result
 	err := r.snapshot(ctx, func(q querier) error {
@@ -85,9 +85,9 @@ type stored struct {
 
 // replay is a session as the entries so far tell it.
 type replay struct {
-	decided, cleared, settled, closed bool
-	content                           Digest
-	issuing                           int64 // -1 if none
+	verdicts        verdicts
+	settled, closed bool
+	issuing         int64 // -1 if none
 }
 
 func (v *verifier) run(ctx context.Context, opts VerifyOptions) error {
@@ -352,20 +352,24 @@ func (v *verifier) followSession(ctx context.Context, e Entry) error {
 		}
 		v.sessions[e.Session] = &replay{issuing: -1}
 	case Decided:
-		if s.decided {
-			return &Broken{e.Index, "its session had a verdict before"}
+		if !s.verdicts.admits(d) {
+			return &Broken{e.Index, "its session had a verdict before, for this class or over another scan"}
 		}
-		s.decided, s.cleared, s.content = true, d.Verdict == Cleared, d.Content
-		return v.compareItems(ctx, e, d)
+		first := len(s.verdicts.classes) == 0
+		s.verdicts.add(d)
+		if first { // the others bind the same rows
+			return v.compareItems(ctx, e, d)
+		}
 	case Issuing:
-		if !s.cleared || s.content != d.Content || s.closed || s.issuing >= 0 {
-			return &Broken{e.Index, "its session was not cleared with this content, was over, or had a clearance before"}
+		if !s.verdicts.clears(d) || s.closed || s.issuing >= 0 {
+			return &Broken{e.Index, "its session was not cleared with this content for this class, was over, or had a clearance before"}
 		}
 		s.issuing = e.Index
 	case Issued:
 		return s.settle(e.Index, d.Issuing)
 	case Abandoned:
 		return s.settle(e.Index, d.Issuing)
+	case Denied:
 	default:
 		s.closed = true
 	}
@@ -419,7 +423,7 @@ func (v *verifier) strayItems(ctx context.Context) error {
 		switch s := v.sessions[ID(session)]; {
 		case s == nil:
 			return &Broken{-1, fmt.Sprintf("there are items of session %x, which was never attached", session)}
-		case !s.decided:
+		case len(s.verdicts.classes) == 0:
 			v.res.Unbound++
 		}
 	}
