@@ -94,12 +94,20 @@ func (w *Writer) Flush() error { return w.w.Flush() }
 // Reader receives messages. It is not safe for concurrent use.
 type Reader struct {
 	r   *bufio.Reader
+	max int
 	buf []byte
 	err error
 }
 
 // NewReader returns a Reader that receives from r.
-func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(r, 64<<10)} }
+func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(r, 64<<10), max: MaxBytes} }
+
+// NewSmallReader returns a Reader that takes messages of at most max bytes and holds no more memory than that, for a side
+// that has many senders.
+func NewSmallReader(r io.Reader, max int) *Reader {
+	max = min(max, MaxBytes)
+	return &Reader{r: bufio.NewReaderSize(r, max+4), max: max}
+}
 
 // Next decodes the next message into v, which must be a pointer to a zero value. It returns io.EOF when the stream ends
 // between two messages, and another error when it ends or breaks within one.
@@ -116,11 +124,11 @@ func (r *Reader) next(v any) error {
 		return err // io.EOF only if nothing at all was read
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > MaxBytes {
+	if n > uint32(r.max) {
 		return ErrTooLarge
 	}
 	if int(n) > cap(r.buf) {
-		r.buf = make([]byte, MaxBytes)
+		r.buf = make([]byte, r.max)
 	}
 	if _, err := io.ReadFull(r.r, r.buf[:n]); err != nil {
 		if err == io.EOF {

@@ -121,6 +121,19 @@ func TestLargeMessagesAreRefusedOnBothSides(t *testing.T) {
 	}
 }
 
+func TestSmallReaderTakesSmallMessagesOnly(t *testing.T) {
+	data := stream(t)
+	r := NewSmallReader(bytes.NewReader(data), 100)
+	for i := range 2 {
+		if err := r.Next(new(sample)); err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	if err := r.Next(new(sample)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a message of 100,000 bytes: %v", err)
+	}
+}
+
 func TestT03_LengthDoesNotSizeMemory(t *testing.T) {
 	// A reader that is told of the longest message takes no more than one buffer of the limit, however often.
 	allocated := testing.AllocsPerRun(10, func() {

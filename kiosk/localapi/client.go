@@ -1,0 +1,119 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"pratique/scanner/frame"
+)
+
+// ErrNoDaemon says that no daemon answers on the socket.
+var ErrNoDaemon = errors.New("no daemon answers")
+
+// Client asks the daemon. It is not safe for concurrent use.
+type Client struct {
+	conn net.Conn
+	w    *frame.Writer
+	r    *frame.Reader
+	id   uint64
+}
+
+// Dial connects to the daemon's socket.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w", ErrNoDaemon, path, err)
+	}
+	return &Client{conn: conn, w: frame.NewWriter(conn), r: frame.NewReader(conn)}, nil
+}
+
+// Close hangs up.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Status returns the state.
+func (c *Client) Status(ctx context.Context) (*State, error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbStatus})
+	return reply.State, err
+}
+
+// Watch calls f with the state, and with each newer one, until f returns an error or ctx ends.
+func (c *Client) Watch(ctx context.Context, f func(*State) error) error {
+	defer c.until(ctx)()
+	reply, err := c.ask(ctx, Request{Verb: VerbSubscribe})
+	for {
+		if err == nil && reply.State == nil {
+			err = errors.New("the daemon sent no state")
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(reply.State); err != nil {
+			return err
+		}
+		reply, err = c.next(ctx)
+	}
+}
+
+// Sessions returns the latest sessions, newest first.
+func (c *Client) Sessions(ctx context.Context, max int) ([]Session, error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbSessions, Max: max})
+	return reply.Sessions, err
+}
+
+// Issue asks for a clearance, and waits for the end of the scan.
+func (c *Client) Issue(ctx context.Context, port, class string) (Answer, error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbIssue, Port: port, Class: class})
+	if err != nil {
+		return Answer{}, err
+	}
+	if reply.Answer == nil {
+		return Answer{}, errors.New("the daemon sent no answer")
+	}
+	return *reply.Answer, nil
+}
+
+// Eject ends the session of the medium in a port.
+func (c *Client) Eject(ctx context.Context, port string) error {
+	_, err := c.ask(ctx, Request{Verb: VerbEject, Port: port})
+	return err
+}
+
+func (c *Client) ask(ctx context.Context, r Request) (Reply, error) {
+	defer c.until(ctx)()
+	c.id++
+	r.ID = c.id
+	// A daemon that refuses says so and hangs up, perhaps before it took the request: what it said counts for more.
+	sent := errors.Join(c.w.Write(r), c.w.Flush())
+	reply, err := c.next(ctx)
+	if err != nil && sent != nil && reply.Error == nil {
+		return Reply{}, fmt.Errorf("ask the daemon: %w", sent)
+	}
+	if err == nil && r.Verb == VerbStatus && reply.State == nil {
+		return Reply{}, errors.New("the daemon sent no state")
+	}
+	return reply, err
+}
+
+// next returns the next reply. The daemon is trusted as far as the limits of package frame go.
+func (c *Client) next(ctx context.Context) (Reply, error) {
+	var reply Reply
+	switch err := c.r.Next(&reply); {
+	case ctx.Err() != nil:
+		return Reply{}, ctx.Err()
+	case err != nil:
+		return Reply{}, fmt.Errorf("the daemon hung up: %w", err)
+	case reply.Error != nil:
+		return reply, reply.Error
+	case reply.ID != c.id:
+		return Reply{}, fmt.Errorf("the daemon answers request %d, not %d", reply.ID, c.id)
+	}
+	return reply, nil
+}
+
+// until closes the connection when ctx ends, which ends what waits on it.
+func (c *Client) until(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.conn.Close() })
+}

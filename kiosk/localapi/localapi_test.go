@@ -1,0 +1,375 @@
+package localapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pratique/scanner/frame"
+)
+
+// rig is a server on a socket of its own, with a handler that does what a test says.
+type rig struct {
+	*Server
+	path string
+}
+
+func newRig(t *testing.T, h Handler, change func(*Server)) rig {
+	t.Helper()
+	if h.Roles == nil {
+		h.Roles = func(Peer) Roles { return RoleAdmin | RoleStaff }
+	}
+	s := NewServer(h)
+	if change != nil {
+		change(s)
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the server does not end")
+		}
+	})
+	return rig{s, path}
+}
+
+func (r rig) dial(t *testing.T) *Client {
+	t.Helper()
+	c, err := Dial(t.Context(), r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// full has something in every field.
+func full() State {
+	return State{Version: 1, Station: "demo", Ready: true, Problems: []Problem{{"roster", "x"}}, Rules: Rules{"baseline", 3}, Classes: []string{"general"}, Demo: true,
+		Ports: []Port{{ID: "1-2", Name: "left", State: Issued, Since: "2026-11-21T12:00:00Z", Session: "aa", Medium: &Medium{"usb", 1, 2, 1, 3, 4},
+			Progress: &Progress{1, 2, 3, 4, -1}, Class: "general", Verdict: "cleared", Reasons: []Reason{{"a", "b"}}, Findings: &Findings{1, 2, 3},
+			Clearance: &Clearance{"aa", "bb", "general", "123", "2026-11-21T12:00:00Z", 7}, Refusal: &Reason{"c", "d"}}}}
+}
+
+func TestEachVerbIsAnswered(t *testing.T) {
+	answer := Answer{"1-2", "aa", "general", "cleared", []Reason{}, Findings{}, &Clearance{ID: "aa"}}
+	var ejected atomic.Value
+	r := newRig(t, Handler{
+		Roles: func(p Peer) Roles {
+			if p.UID != uint32(os.Getuid()) || p.PID != int32(os.Getpid()) || !p.In(uint32(os.Getgid())) {
+				t.Errorf("peer %+v", p)
+			}
+			return RoleAdmin | RoleStaff
+		},
+		Sessions: func(_ context.Context, max int) ([]Session, error) { return make([]Session, max), nil },
+		Issue: func(_ context.Context, _ Peer, port, class string) (Answer, error) {
+			if port != "1-2" {
+				return Answer{}, &Error{CodePort, "no"}
+			}
+			return answer, nil
+		},
+		Eject: func(_ context.Context, _ Peer, port string) error { ejected.Store(port); return nil },
+	}, nil)
+	c := r.dial(t)
+	if st, err := c.Status(t.Context()); err != nil || st.Ready {
+		t.Errorf("before anything was published: %+v %v", st, err)
+	}
+	r.Publish(full())
+	want := full()
+	if st, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(*st, want) {
+		t.Errorf("status %+v %v", st, err)
+	}
+	if got, err := c.Sessions(t.Context(), 3); err != nil || len(got) != 3 {
+		t.Errorf("sessions %v %v", got, err)
+	}
+	if got, err := c.Issue(t.Context(), "1-2", "general"); err != nil || got.Clearance == nil || got.Verdict != "cleared" {
+		t.Errorf("issue %+v %v", got, err)
+	}
+	var e *Error
+	if _, err := c.Issue(t.Context(), "9-9", "general"); !errors.As(err, &e) || e.Code != CodePort {
+		t.Errorf("issue elsewhere: %v", err)
+	}
+	if err := c.Eject(t.Context(), "1-2"); err != nil || ejected.Load() != "1-2" {
+		t.Errorf("eject %v", err)
+	}
+}
+
+func TestWatchersSeeTheLatestState(t *testing.T) {
+	r := newRig(t, Handler{}, nil)
+	enough := errors.New("enough")
+	seen := 0
+	go func() {
+		for i := range 1000 {
+			r.Publish(State{Version: 1, Station: string(rune('a' + i%26)), Ready: i == 999})
+			time.Sleep(time.Millisecond / 2)
+		}
+	}()
+	err := r.dial(t).Watch(t.Context(), func(st *State) error {
+		if seen++; st.Ready {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || seen < 2 || seen > 100 {
+		t.Errorf("%d states of 1000, %v", seen, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.dial(t).Watch(ctx, func(*State) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a watcher that was called off: %v", err)
+	}
+}
+
+func TestWhatFailedInsideIsNotTold(t *testing.T) {
+	secret := errors.New("open /secret/PATIENT: no")
+	var told error
+	r := newRig(t, Handler{Eject: func(context.Context, Peer, string) error { return secret }, Failed: func(err error) { told = err }}, nil)
+	var e *Error
+	if err := r.dial(t).Eject(t.Context(), "x"); !errors.As(err, &e) || e.Code != CodeFailed || strings.Contains(e.Text, "PATIENT") {
+		t.Errorf("%v", err)
+	}
+	if told != secret {
+		t.Errorf("the journal was told %v", told)
+	}
+}
+
+// Every verb is denied to every role that the table does not name, and to who has none.
+func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
+	verbs := []Request{{1, VerbStatus, "", "", 0}, {1, VerbSubscribe, "", "", 0}, {1, VerbSessions, "", "", 1}, {1, VerbIssue, "p", "c", 0}, {1, VerbEject, "p", "", 0}}
+	for role, may := range map[Roles]string{
+		0: "", RoleScreen: "status subscribe issue eject", RoleStaff: "status subscribe issue eject",
+		RoleSecurity: "status subscribe sessions", RoleAudit: "status subscribe sessions", RoleAdmin: "status subscribe sessions eject",
+		1 << 7: "",
+	} {
+		var done atomic.Int32
+		r := newRig(t, Handler{
+			Roles:    func(Peer) Roles { return role },
+			Sessions: func(context.Context, int) ([]Session, error) { done.Add(1); return nil, nil },
+			Issue:    func(context.Context, Peer, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
+			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
+		}, nil)
+		for _, v := range verbs {
+			done.Store(0)
+			want := strings.Contains(" "+may+" ", " "+string(v.Verb)+" ")
+			_, err := r.dial(t).ask(t.Context(), v)
+			var e *Error
+			if want != (err == nil) || !want && (!errors.As(err, &e) || e.Code != CodeDenied || done.Load() != 0) {
+				t.Errorf("role %b, %s: %v", role, v.Verb, err)
+			}
+		}
+	}
+}
+
+func TestRequestsThatBreakTheRulesAreRefused(t *testing.T) {
+	long := strings.Repeat("x", maxWord+1)
+	for _, r := range []Request{{}, {Verb: "delete"}, {Verb: VerbStatus, Port: "x"}, {Verb: VerbIssue}, {Verb: VerbIssue, Port: "x"}, {Verb: VerbIssue, Class: "x"},
+		{Verb: VerbIssue, Port: long, Class: "x"}, {Verb: VerbIssue, Port: "x", Class: long}, {Verb: VerbEject}, {Verb: VerbEject, Port: "x", Class: "y"},
+		{Verb: VerbSessions, Max: -1}, {Verb: VerbSessions, Max: MaxSessions + 1}, {Verb: VerbStatus, Max: 1}} {
+		if r.check() == nil {
+			t.Errorf("%+v is taken", r)
+		}
+	}
+	r := newRig(t, Handler{}, nil)
+	var e *Error
+	if _, err := r.dial(t).ask(t.Context(), Request{Verb: "verdict"}); !errors.As(err, &e) || e.Code != CodeRequest {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTheSpecificationsExample(t *testing.T) {
+	var b bytes.Buffer
+	w := frame.NewWriter(&b)
+	if err := errors.Join(w.Write(Request{ID: 1, Verb: VerbStatus}), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if got := hex.EncodeToString(b.Bytes()); got != "0000000b"+"a20101"+"0266737461747573" {
+		t.Errorf("%s", got)
+	}
+}
+
+// Hostile clients of every kind at once, while an honest one is served.
+func TestT18_HostileClientsDoNotHoldUpTheStation(t *testing.T) {
+	r := newRig(t, Handler{}, func(s *Server) { s.idle, s.write = 500*time.Millisecond, 200*time.Millisecond })
+	r.Publish(full())
+	raw := func() net.Conn {
+		c, err := net.Dial("unix", r.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	status := []byte{0, 0, 0, 11, 0xa2, 1, 1, 2, 0x66, 's', 't', 'a', 't', 'u', 's'}
+	for name, attack := range map[string]func(net.Conn){
+		"sends nothing":          func(c net.Conn) {},
+		"sends garbage":          func(c net.Conn) { c.Write(bytes.Repeat([]byte{0xFF}, 1<<16)) },
+		"sends half a frame":     func(c net.Conn) { c.Write(status[:9]) },
+		"sends a huge length":    func(c net.Conn) { c.Write([]byte{0, 3, 0, 0}) },
+		"sends an unknown field": func(c net.Conn) { c.Write([]byte{0, 0, 0, 5, 0xa1, 0x18, 99, 0x61, 'x'}) },
+		"asks without end": func(c net.Conn) {
+			go io.Copy(io.Discard, c)
+			for range 1_000_000 {
+				if _, err := c.Write(status); err != nil {
+					return
+				}
+			}
+			t.Error("a million requests were taken")
+		},
+		"asks and does not read": func(c net.Conn) {
+			for range 100_000 {
+				if _, err := c.Write(status); err != nil {
+					return
+				}
+			}
+			t.Error("all were taken from a client that reads nothing")
+		},
+		"closes": func(c net.Conn) { c.Close() },
+	} {
+		c := raw()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		attack(c)
+		begin := time.Now()
+		if _, err := r.dial(t).Status(t.Context()); err != nil || time.Since(begin) > time.Second {
+			t.Errorf("beside a client that %s: %v after %v", name, err, time.Since(begin))
+		}
+		if name == "closes" {
+			continue
+		}
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a client that %s is not cut off", name)
+		}
+	}
+}
+
+// One who subscribes and never reads is cut off, and the state goes on.
+func TestSlowWatcherIsDropped(t *testing.T) {
+	r := newRig(t, Handler{}, func(s *Server) { s.write = 200 * time.Millisecond })
+	big := full()
+	for range 400 {
+		big.Problems = append(big.Problems, Problem{"x", strings.Repeat("x", 400)})
+	}
+	c := r.dial(t)
+	if err := errors.Join(c.w.Write(Request{ID: 1, Verb: VerbSubscribe}), c.w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		begin := time.Now()
+		r.Publish(big)
+		if d := time.Since(begin); d > 100*time.Millisecond {
+			t.Fatalf("publish took %v", d)
+		}
+		r.mu.Lock()
+		left := r.total
+		r.mu.Unlock()
+		if left == 0 && time.Until(end) < 9*time.Second {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("it is still there")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestConnectionsOfOneUserAreBounded(t *testing.T) {
+	r := newRig(t, Handler{}, nil)
+	for range maxClientsUID {
+		if _, err := r.dial(t).Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var e *Error
+	if _, err := r.dial(t).Status(t.Context()); !errors.As(err, &e) || e.Code != CodeBusy {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
+// A request whose client hangs up is called off.
+func TestHangingUpCallsTheRequestOff(t *testing.T) {
+	began, ended := make(chan bool), make(chan bool)
+	r := newRig(t, Handler{Issue: func(ctx context.Context, _ Peer, _, _ string) (Answer, error) {
+		close(began)
+		<-ctx.Done()
+		close(ended)
+		return Answer{}, ctx.Err()
+	}}, nil)
+	c := r.dial(t)
+	go c.Issue(t.Context(), "p", "c")
+	<-began
+	c.conn.Close()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("it runs on")
+	}
+}
+
+func TestListenTakesOverFromTheDeadAndNotFromTheLiving(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil {
+		t.Error("two daemons on one socket")
+	}
+	l.SetUnlinkOnClose(false) // as a killed daemon leaves it
+	l.Close()
+	if l, err = Listen(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil {
+		t.Error("a file was replaced")
+	}
+}
+
+// FuzzRequest: whatever a client sends, it is a request within the limits or the end of the connection.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 11, 0xa2, 1, 1, 2, 0x66, 's', 't', 'a', 't', 'u', 's'})
+	for _, r := range []Request{{ID: 1 << 60, Verb: VerbIssue, Port: "1-2.3", Class: "imaging"}, {Verb: VerbSessions, Max: 9}} {
+		var b bytes.Buffer
+		w := frame.NewWriter(&b)
+		if err := errors.Join(w.Write(r), w.Flush()); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frames := frame.NewSmallReader(bytes.NewReader(data), maxRequest)
+		for {
+			var r Request
+			if frames.Next(&r) != nil {
+				return
+			}
+			if r.check() == nil && (len(r.Port)+len(r.Class) > 2*maxWord || r.Max > MaxSessions || allowed[r.Verb] == 0) {
+				t.Errorf("%+v is taken", r)
+			}
+		}
+	})
+}
