@@ -35,13 +35,19 @@ const (
 	manifestName = "manifest"
 )
 
-// issue signs the clearance of a cleared session. What a crash leaves after each step:
+// issue signs the clearance of a session that was cleared for the class. person names who asked for it. What a crash
+// leaves after each step:
 //
 //	manifest written   a folder without a token; removed at the next start
 //	issuing            a log entry without a token; abandoned at the next start
 //	token written      a whole clearance; the next start notes it as issued
-func (se *session) issue(ctx context.Context, content clearance.Content) (*Clearance, error) {
-	s := se.state
+//
+// gone ends when the medium is pulled. Until the token is about to be written there is none then, and what was begun is
+// abandoned; the log and the files take their time whether or not gone has ended.
+func (se *session) issue(gone context.Context, class, person string) (*Clearance, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(gone), afterwards)
+	defer cancel()
+	s, content := se.state, se.content
 	if content == (clearance.Content{}) {
 		return nil, fmt.Errorf("%w: there is no manifest to issue on", ErrState)
 	}
@@ -52,66 +58,88 @@ func (se *session) issue(ctx context.Context, content clearance.Content) (*Clear
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
+	if err := s.step("folder"); err != nil {
+		return nil, err
+	}
 	if err := writeFrom(filepath.Join(dir, manifestName), se.manifest, 0o600); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 
-	claims := se.claims(content)
+	if err := s.step("manifest"); err != nil {
+		return nil, err
+	}
+	claims := se.claims(content, class, person)
 	leaf, err := clearance.Leaf(claims)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if gone.Err() != nil {
+		return nil, errors.Join(ErrRemoved, os.RemoveAll(dir))
 	}
 	index, err := s.log.AppendLeaf(ctx, audit.KindIssuing, se.id, claims.IssuedAt, leaf)
 	if err != nil {
 		return nil, logError(err)
 	}
+	se.unsettled = true
 	place := uint64(index)
 	claims.LogIndex = &place
 	token, err := clearance.Sign(claims, s.station)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
+	if err := s.step("issuing"); err != nil {
+		return nil, err
+	}
+	if gone.Err() != nil {
+		if err := se.append(ctx, audit.Abandoned{Issuing: index}); err != nil {
+			return nil, err
+		}
+		se.unsettled = false
+		return nil, errors.Join(ErrRemoved, os.RemoveAll(dir))
+	}
 	if err := writeFile(filepath.Join(dir, tokenName), token, 0o600); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if _, err := se.append(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}); err != nil {
+	if err := s.step("token"); err != nil {
+		return nil, err
+	}
+	if err := se.append(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}); err != nil {
 		// The person is told that the kiosk failed, so there must be no clearance; the next start abandons the entry.
 		os.Remove(filepath.Join(dir, tokenName))
 		return nil, err
 	}
-	c, err := s.load(dir)
-	if err != nil {
+	se.unsettled = false
+	if err := s.step("issued"); err != nil {
 		return nil, err
 	}
-	if se.want.OutDir != "" {
-		if err := c.Save(se.want.OutDir); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
+	return s.load(dir)
 }
 
-func (se *session) claims(content clearance.Content) clearance.Claims {
+func (se *session) claims(content clearance.Content, class, person string) clearance.Claims {
+	m, policy := se.medium, se.want.Pack.Policies[class]
 	now := se.state.now().UTC().Truncate(time.Second)
 	inForce := se.want.Pack.InForce()
 	c := clearance.Claims{
 		Issuer:   se.state.station.Issuer(),
-		Audience: []string{se.policy.Class},
+		Audience: []string{policy.Class},
 		IssuedAt: now,
-		Expires:  now.Add(se.policy.Life),
+		Expires:  now.Add(policy.Life),
 		ID:       se.id,
 		Verdict:  clearance.Cleared,
-		Medium:   clearance.Medium{Sectors: uint64(se.medium.bytes) / 512},
+		Medium:   clearance.Medium{VID: m.VID, PID: m.PID, Sectors: uint64(m.size()) / 512},
 		Content:  content,
 		Rules:    clearance.Rules{Name: se.want.Pack.Name, Version: se.want.Pack.Version, Digest: [8]byte(inForce[:8])},
 		Canary:   "none",
 		Coverage: clearance.Used,
-		Source:   clearance.Source(se.medium.kind),
-		Operator: se.state.operator(),
+		Source:   clearance.Source(m.Kind),
+		Operator: se.state.pseudonym(person),
 		PQKeyID:  se.state.station.PQKeyID(),
 	}
 	if se.want.Deep {
 		c.Coverage = clearance.Deep
+	}
+	if m.Serial != "" {
+		c.Medium.Serial = clearance.SerialDigest(se.id, m.Serial)
 	}
 	return c
 }
@@ -183,7 +211,7 @@ func (s *State) load(dir string) (*Clearance, error) {
 
 // checkOut prepares the folder that token and manifest are to go to before anything is screened, so that no clearance is
 // issued that cannot be handed over, and refuses one where a file of that name is the medium itself: it would be replaced.
-func checkOut(dir string, m *medium) error {
+func checkOut(dir string, m *Medium) error {
 	if dir == "" {
 		return nil
 	}
@@ -200,11 +228,13 @@ func checkOut(dir string, m *medium) error {
 		case there.IsDir():
 			return fmt.Errorf("%w: %s in it is a folder", ErrOut, name)
 		}
-		if m.file == nil {
-			continue
-		}
-		if medium, err := m.file.Stat(); err != nil || os.SameFile(there, medium) {
-			return fmt.Errorf("%w: %s in it is the medium itself", ErrOut, name)
+		for _, u := range m.Units {
+			if u.File == nil {
+				continue
+			}
+			if medium, err := u.File.Stat(); err != nil || os.SameFile(there, medium) {
+				return fmt.Errorf("%w: %s in it is the medium itself", ErrOut, name)
+			}
 		}
 	}
 	probe, err := os.CreateTemp(dir, ".new-*")

@@ -37,7 +37,7 @@ func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
 		return audit.Result{}, logError(err)
 	}
 	defer r.Close()
-	leaves, err := issued(dir)
+	leaves, err := issuedLeaves(dir)
 	if err != nil {
 		return audit.Result{}, err
 	}
@@ -48,8 +48,8 @@ func VerifyLog(ctx context.Context, dir string) (audit.Result, error) {
 	return res, nil
 }
 
-// issued returns the log's leaves as the tokens in a state folder tell them.
-func issued(dir string) ([]audit.Known, error) {
+// issuedLeaves returns the log's leaves as the tokens in a state folder tell them.
+func issuedLeaves(dir string) ([]audit.Known, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "clearances"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)

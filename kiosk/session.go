@@ -8,14 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
-	"pratique/kiosk/worker"
 	"pratique/rules"
 	"pratique/scanner/report"
 )
@@ -26,6 +22,7 @@ var (
 	ErrRules   = errors.New("the rules or the blocklist cannot be used")
 	ErrWorkers = errors.New("the scan processes cannot be run")
 	ErrOut     = errors.New("the folder for token and manifest cannot be used")
+	ErrRemoved = errors.New("the medium was removed")
 )
 
 // afterwards is how long the log and the state may take once a scan has ended, whether or not it was interrupted: what is
@@ -62,33 +59,17 @@ type Result struct {
 	Clearance *Clearance // nil unless cleared
 }
 
-// session is one medium on its way through the line.
-type session struct {
-	state    *State
-	want     Screening
-	policy   rules.Policy
-	id       [16]byte
-	medium   *medium
-	tools    tools
-	manifest *clearance.Manifest
-	spool    *os.File        // what the manifest does not hold in memory
-	said     report.Progress // last
-	unlisted error           // why the manifest was given up: it could not hold an item
-	items    *audit.Items
-}
-
 // Screen runs one session from start to end. An error means that the kiosk failed or that there was nothing to screen;
 // whatever is learned about the medium is in the result. There is no path on which an error comes with a clearance.
 func (s *State) Screen(ctx context.Context, want Screening) (Result, error) {
-	policy, ok := want.Pack.Policies[want.Class]
-	if !ok {
+	if _, ok := want.Pack.Policies[want.Class]; !ok {
 		return Result{}, fmt.Errorf("%w: %q", ErrClass, want.Class)
 	}
-	m, err := openMedium(want.Target)
+	m, err := OpenMedium(want.Target)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
+	defer m.Close()
 	if err := checkOut(want.OutDir, m); err != nil {
 		return Result{}, err
 	}
@@ -98,61 +79,156 @@ func (s *State) Screen(ctx context.Context, want Screening) (Result, error) {
 	}
 	defer tools.close()
 
-	se := &session{state: s, want: want, policy: policy, medium: m, tools: tools}
-	if _, err := rand.Read(se.id[:]); err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	if se.spool, err = s.newSpool(); err != nil {
+	se, err := s.attach(ctx, m, tools, want, "")
+	if err != nil {
 		return Result{}, err
 	}
 	defer se.spool.Close()
-	end, err := s.begin(ctx, se.id)
-	if err != nil {
-		return Result{}, err
-	}
 	res, err := se.run(ctx)
 	if err != nil {
-		end(se.failed(ctx, err))
+		se.failed(ctx, err)
 		return Result{}, err
 	}
-	end(true)
+	se.end(true)
 	return res, nil
 }
 
-// run is the straight line. A crash between two steps leaves what the log says and no more; repair.go finishes it.
+// session is one medium on its way through the line. Its steps are attach, scan, decide, issue and an end: Screen takes
+// them one after the other, a Station as its machine says. They are called one at a time.
+type session struct {
+	state    *State
+	want     Screening
+	id       [16]byte
+	medium   *Medium
+	tools    tools
+	end      func(logged bool) // takes the session's mark away
+	manifest *clearance.Manifest
+	spool    *os.File        // what the manifest does not hold in memory
+	said     report.Progress // last
+	unlisted error           // why the manifest was given up: it could not hold an item
+	items    *audit.Items
+
+	// What the scan left; the class plays no part in any of it.
+	report      report.Report
+	content     clearance.Content
+	rows        uint64
+	itemsDigest audit.Digest
+	decisions   map[string]Decision // by the classes that were asked for
+	unsettled   bool                // a clearance was begun, and the log does not know what became of it
+	denied      map[denial]bool     // of a station's session
+}
+
+// run takes the steps in a straight line. A crash between two of them leaves what the log says and no more; repair.go
+// finishes it.
 func (se *session) run(ctx context.Context) (Result, error) {
-	if _, err := se.append(ctx, audit.Attached{Source: sources[se.medium.kind], Bytes: se.medium.bytes, SectorSize: se.medium.sector}); err != nil {
-		return Result{}, err
-	}
-	rep, content, err := se.scan(ctx)
-	if err != nil {
+	if err := se.scan(ctx); err != nil {
 		return Result{}, err
 	}
 	// From here on an interruption no longer counts: the verdict must reach the log.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
 	defer se.beat()()
-
-	res := Result{ID: se.id, Kind: se.medium.kind, Bytes: se.medium.bytes, Sector: max(rep.SectorSize, se.medium.sector),
-		Report: rep, Policy: se.policy, Decision: Decide(&rep, se.policy)}
-	digest, n, err := se.items.Close(ctx)
+	class := se.want.Class
+	decision, err := se.decide(ctx, class)
 	if err != nil {
-		return Result{}, logError(err)
-	}
-	decided := audit.Decided{Verdict: verdicts[res.Verdict], Reasons: codes(res.Reasons), Class: audit.Word(se.policy.Class),
-		Content: content.Root, Rules: se.auditRules(), Deep: se.want.Deep, Counts: audit.CountsOf(rep.Tally), Items: n, ItemsDigest: digest}
-	if _, err := se.append(ctx, decided); err != nil {
 		return Result{}, err
 	}
+	res := Result{ID: se.id, Kind: se.medium.Kind, Bytes: se.medium.size(), Sector: max(se.report.SectorSize, se.medium.sector()),
+		Report: se.report, Policy: se.want.Pack.Policies[class], Decision: decision}
 	if res.Verdict == Cleared {
-		if res.Clearance, err = se.issue(ctx, content); err != nil {
+		if res.Clearance, err = se.issue(ctx, class, localUser()); err != nil {
 			return Result{}, err
+		}
+		if se.want.OutDir != "" {
+			if err := res.Clearance.Save(se.want.OutDir); err != nil {
+				return Result{}, err
+			}
 		}
 	}
 	return res, nil
 }
 
-var sources = map[string]audit.Source{"image": audit.Image, "block": audit.Block}
+// attach begins a session: its mark, then its first log entry, before a byte of the medium is read.
+func (s *State) attach(ctx context.Context, m *Medium, t tools, want Screening, port string) (*session, error) {
+	if len(m.Units) > maxUnits {
+		return nil, fmt.Errorf("%w: %d logical units", ErrTarget, len(m.Units))
+	}
+	se := &session{state: s, want: want, medium: m, tools: t, decisions: map[string]Decision{}}
+	if _, err := rand.Read(se.id[:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	var err error
+	if se.spool, err = s.newSpool(); err != nil {
+		return nil, err
+	}
+	if se.end, err = s.begin(ctx, se.id); err != nil {
+		se.spool.Close()
+		return nil, err
+	}
+	if err := s.step("mark"); err != nil {
+		return se, err
+	}
+	attached := audit.Attached{Source: sources[m.Kind], Bytes: m.size(), SectorSize: m.sector(), VID: m.VID, PID: m.PID, Port: audit.Word(port)}
+	if n := len(m.Units); n > 1 {
+		attached.Units, attached.Vacant = uint8(n), uint8(m.vacant())
+	}
+	if err := se.append(ctx, attached); err != nil {
+		se.failed(ctx, err)
+		se.spool.Close()
+		return nil, err
+	}
+	return se, nil
+}
+
+// decide takes the verdict for one class and enters it. The scan is over by then, and every class that is asked for is
+// decided from the same report. The first verdict of a session binds its items to the log, whatever class it is for.
+func (se *session) decide(ctx context.Context, class string) (Decision, error) {
+	if d, ok := se.decisions[class]; ok {
+		return d, nil
+	}
+	policy, ok := se.want.Pack.Policies[class]
+	if !ok {
+		return Decision{}, fmt.Errorf("%w: %q", ErrClass, class)
+	}
+	d := Decide(&se.report, policy)
+	err := se.append(ctx, audit.Decided{Verdict: verdicts[d.Verdict], Reasons: codes(d.Reasons), Class: audit.Word(policy.Class),
+		Content: se.content.Root, Rules: se.auditRules(), Deep: se.want.Deep, Counts: audit.CountsOf(se.report.Tally), Items: se.rows,
+		ItemsDigest: se.itemsDigest})
+	if err != nil {
+		return Decision{}, err
+	}
+	se.decisions[class] = d
+	return d, nil
+}
+
+// close ends a session whose medium is gone or, if not pulled, whose station ends. A mark that stays, because the log did
+// not take the end, is settled by the next start.
+func (se *session) close(ctx context.Context, pulled bool) (err error) {
+	switch {
+	case pulled:
+		err = se.append(ctx, audit.Removed{})
+	case len(se.decisions) == 0:
+		err = se.append(ctx, audit.Aborted{Cause: "interrupted"})
+	}
+	if err == nil {
+		err = se.state.step("closed")
+	}
+	if err != nil {
+		return err
+	}
+	se.end(!se.unsettled)
+	se.release()
+	return nil
+}
+
+// release closes what a session held.
+func (se *session) release() {
+	se.medium.Close()
+	se.tools.close()
+	se.spool.Close()
+}
+
+var sources = map[string]audit.Source{"image": audit.Image, "block": audit.Block, "usb": audit.USB}
 
 var verdicts = map[Verdict]audit.Verdict{CouldNotCheck: audit.CouldNotCheck, NotCleared: audit.NotCleared, Cleared: audit.Cleared}
 
@@ -169,12 +245,11 @@ func codes(reasons []Reason) []audit.Word {
 	return out
 }
 
-func (se *session) append(ctx context.Context, data audit.Data) (int64, error) {
-	index, err := se.state.log.Append(ctx, audit.Event{Session: se.id, Data: data})
-	if err != nil {
-		return 0, logError(err)
+func (se *session) append(ctx context.Context, data audit.Data) error {
+	if _, err := se.state.log.Append(ctx, audit.Event{Session: se.id, Data: data}); err != nil {
+		return logError(err)
 	}
-	return index, nil
+	return nil
 }
 
 func (se *session) auditRules() audit.Rules {
@@ -182,106 +257,20 @@ func (se *session) auditRules() audit.Rules {
 	return audit.Rules{Name: audit.Word(p.Name), Version: p.Version, Digest: p.Digest, Added: p.Added}
 }
 
-// scan reads the medium and gathers what the log and the manifest need. An item that one of them cannot hold ends the scan
-// as incomplete: what is not on record is not cleared.
-func (se *session) scan(ctx context.Context) (report.Report, clearance.Content, error) {
-	se.manifest = clearance.NewSpooledManifest(se.id, se.spool)
-	se.items = se.state.log.NewItems(se.id, se.state.names)
-	switch {
-	case se.medium.refused != nil:
-		text := fmt.Sprintf("The medium could not be opened: %v.", unwrapErrno(se.medium.refused))
-		return report.Report{Bytes: -1, Shortfalls: []report.Shortfall{{Code: string(Unreadable), Text: text}}}, clearance.Content{}, nil
-	case se.medium.bytes == 0:
-		return report.Report{}, clearance.Content{}, nil
-	}
-	recording := context.WithoutCancel(ctx) // an interrupted scan is recorded as far as it came
-	sink := worker.Sink{
-		Progress: se.progress,
-		Item: func(it report.Item) error {
-			if se.want.Item != nil {
-				se.want.Item(&it)
-			}
-			se.record(&it)
-			return se.items.Add(recording, it)
-		},
-	}
-	cfg := se.tools.config(se.want)
-	cfg.Seed = sha256.Sum256(append([]byte("second reading\x00"), se.id[:]...)) // the medium learns nothing of the session
-	rep, err := worker.Scan(ctx, se.medium.file, se.medium.bytes, se.medium.sector, cfg, sink)
-	if err != nil {
-		return report.Report{}, clearance.Content{}, workerError(err)
-	}
-	rep.Deep = se.want.Deep
-	defer se.beat()()
-	return rep, se.seal(&rep), nil
-}
-
-// record puts an item into the manifest. Only what was seen in full belongs there; the rest bars a clearance anyway. A
-// medium with more than a manifest holds is a fact about the medium and no fault of the kiosk: the scan goes on to its
-// end, and seal says that it cannot be cleared.
-func (se *session) record(it *report.Item) {
-	switch it.Kind {
-	case report.File, report.Stream, report.Directory:
-		if !it.Outcome.Seen() || se.unlisted != nil {
-			return
-		}
-		if err := se.manifest.Add(it.Volume, it.Kind, it.Path, it.Size, it.SHA256); err != nil {
-			se.unlisted, se.manifest = err, nil
-		}
-	}
-}
-
-// seal ends the manifest. Where there is none, the report is not complete.
-func (se *session) seal(rep *report.Report) clearance.Content {
-	err := se.unlisted
-	for i := range rep.Volumes {
-		if v := &rep.Volumes[i]; v.Outcome == report.Clean && err == nil {
-			err = se.manifest.AddVolume(v.ID)
-		}
-	}
-	var content clearance.Content
-	if err == nil {
-		content, err = se.manifest.Seal()
-	}
-	if err == nil {
-		return content
-	}
-	code := Incomplete
-	if errors.Is(err, clearance.ErrTooMany) {
-		code = TooLarge
-	}
-	rep.Complete = false
-	rep.Shortfalls = append(rep.Shortfalls, report.Shortfall{Code: string(code), Text: fmt.Sprintf("The list of what is on the medium could not be made: %v.", err)})
-	return clearance.Content{}
-}
-
-func unwrapErrno(err error) error {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno
-	}
-	return err
-}
-
 func workerError(err error) error { return fmt.Errorf("%w: %w", ErrWorkers, err) }
 
-// failed notes that the kiosk failed in this session, and reports whether the log took it. If it did not, the session's
-// mark stays, and the next start aborts the session.
-func (se *session) failed(ctx context.Context, cause error) bool {
+// failed ends a session in which the kiosk failed. If the log does not take that either, or a clearance was begun, the
+// session's mark stays, and the next start aborts the session or settles the clearance.
+func (se *session) failed(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	word := audit.Word("state")
-	if errors.Is(cause, ErrWorkers) {
-		word = "workers"
-	}
-	_, err := se.append(ctx, audit.Failed{Cause: word})
-	return err == nil
+	se.end(se.append(ctx, audit.Failed{Cause: failureWord(cause)}) == nil && !se.unsettled)
 }
 
-// operator is the pseudonym of the local user who runs the program.
-func (s *State) operator() (pseudonym [8]byte) {
+// pseudonym stands for a person in tokens and in the log.
+func (s *State) pseudonym(person string) (out [8]byte) {
 	mac := hmac.New(sha256.New, s.names)
-	mac.Write([]byte("operator\x00uid:" + strconv.Itoa(os.Getuid())))
-	copy(pseudonym[:], mac.Sum(nil))
-	return pseudonym
+	mac.Write([]byte("operator\x00" + person))
+	copy(out[:], mac.Sum(nil))
+	return out
 }

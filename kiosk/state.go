@@ -50,6 +50,8 @@ type State struct {
 	station *clearance.Keys
 	names   []byte
 	now     func() time.Time
+
+	fault func(step string) error // tests only: what happens after the named step
 }
 
 // keyNames is how many bytes a pseudonym key has.
@@ -96,6 +98,14 @@ func (s *State) Close() error {
 		return nil
 	}
 	return s.log.Close()
+}
+
+// step is where a test lets the power go.
+func (s *State) step(name string) error {
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault(name)
 }
 
 func (s *State) path(elem ...string) string {

@@ -1,0 +1,134 @@
+package kiosk
+
+import (
+	"context"
+	"slices"
+
+	"pratique/kiosk/audit"
+	"pratique/kiosk/localapi"
+)
+
+// What a person who asks can be told.
+var (
+	errPort    = &localapi.Error{Code: localapi.CodePort, Text: "The station has no such port."}
+	errGone    = &localapi.Error{Code: localapi.CodeRemoved, Text: "The medium was removed, or its session ended."}
+	errDenied  = &localapi.Error{Code: localapi.CodeDenied, Text: "This person may not clear media for this equipment class."}
+	errBusy    = &localapi.Error{Code: localapi.CodeBusy, Text: "Somebody else asks for this medium at the moment."}
+	errEmpty   = &localapi.Error{Code: localapi.CodeNoMedium, Text: "There is no medium in this port that could be cleared."}
+	errUnready = &localapi.Error{Code: localapi.CodeNotReady, Text: "The station issues no clearances at the moment; its status says why."}
+	errLate    = &localapi.Error{Code: localapi.CodeRemoved, Text: "Nobody asked in time. Take the medium out and plug it in again."}
+	errSecond  = &localapi.Error{Code: localapi.CodeBusy, Text: "The medium has a clearance already. For another class, take it out and plug it in again."}
+	errClass   = &localapi.Error{Code: localapi.CodeClass, Text: "The station knows no such equipment class."}
+)
+
+// Issue asks for a clearance of the medium in a port, for one class and on behalf of one person, and waits for the end of
+// the scan. The answer holds the verdict for the class; a clearance is in it only if that is cleared. It returns a
+// *localapi.Error for what a person can be told.
+func (st *Station) Issue(ctx context.Context, id, class string, person Person) (localapi.Answer, error) {
+	if _, ok := st.cfg.Want.Pack.Policies[class]; !ok {
+		return localapi.Answer{}, errClass
+	}
+	var turn uint64
+	for first := true; ; first = false {
+		st.mu.Lock()
+		p := st.port(id)
+		if p == nil {
+			st.mu.Unlock()
+			return localapi.Answer{}, errPort
+		}
+		if first {
+			turn = p.turn
+		}
+		if p.turn != turn || st.stopping {
+			st.mu.Unlock()
+			return localapi.Answer{}, errGone
+		}
+		if !slices.Contains(person.Classes, class) {
+			st.deny(p, class, person)
+			st.mu.Unlock()
+			return localapi.Answer{}, errDenied
+		}
+		a, answer, err := st.ask(p, class, person)
+		changed := p.changed
+		st.mu.Unlock()
+		switch {
+		case err != nil:
+			return localapi.Answer{}, err
+		case answer != nil:
+			return *answer, nil
+		case a != nil:
+			select {
+			case <-a.done:
+				return a.answer, a.err
+			case <-ctx.Done(): // it goes on, and is shown to whoever looks
+				return localapi.Answer{}, context.Cause(ctx)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return localapi.Answer{}, context.Cause(ctx)
+		}
+	}
+}
+
+// ask begins to answer a person, or says what there is to say at once. If it returns nothing, the scan is not over yet. The
+// lock is held.
+func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.Answer, error) {
+	switch p.at.phase {
+	case attached, scanning:
+		return nil, nil, nil
+	case waiting:
+		if !st.ready {
+			return nil, nil, errUnready
+		}
+		p.ask = &ask{class: class, person: person.ID, done: make(chan struct{})}
+		st.deliver(p, asked)
+		return p.ask, nil, nil
+	case issuing:
+		return nil, nil, errBusy
+	case decided: // nothing comes of it any more, so this verdict is for the person and not for the log
+		d := Decide(&p.session.report, st.cfg.Want.Pack.Policies[class])
+		if d.Verdict == Cleared {
+			return nil, nil, errLate
+		}
+		answer := p.session.answer(p.ID, class, d)
+		return nil, &answer, nil
+	case issued:
+		if p.ask == nil || p.ask.class != class {
+			return nil, nil, errSecond
+		}
+		return p.ask, nil, nil // the same answer again
+	case leaving:
+		return nil, nil, errGone
+	}
+	return nil, nil, errEmpty
+}
+
+// deny enters that somebody asked who may not, once for each session, class and person: a client that asks without end
+// does not fill the log. The lock is held.
+func (st *Station) deny(p *port, class string, person Person) {
+	if p.session == nil || p.at.phase == leaving || p.at.phase == attached {
+		return
+	}
+	key := denial{class, person.ID}
+	if p.session.denied == nil {
+		p.session.denied = map[denial]bool{}
+	}
+	if p.session.denied[key] || len(p.session.denied) >= maxDenials {
+		return
+	}
+	p.session.denied[key] = true
+	ev := audit.Event{Session: p.session.id, Data: audit.Denied{Class: audit.Word(class), Cause: "class"}}
+	if person.ID != "" {
+		ev.Data = audit.Denied{Class: audit.Word(class), Cause: "class", Person: st.cfg.State.pseudonym("person:" + person.ID)}
+	}
+	st.cfg.Log.Warn("a request for a clearance was denied", "port", p.ID, "class", class)
+	st.jobs.Go(func() { st.record(ev) })
+}
+
+// denial is who was denied what.
+type denial struct{ class, person string }
+
+// maxDenials bounds the entries about denials in one session: more than a station has people in ten minutes.
+const maxDenials = 32

@@ -1,0 +1,95 @@
+package kiosk
+
+import (
+	"encoding/hex"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"pratique/kiosk/audit"
+	"pratique/kiosk/localapi"
+	"pratique/rules"
+	"pratique/scanner/report"
+)
+
+// publish hands out the station's state. The lock is held. What is handed out is never changed: a port's view points only
+// to what was made for it.
+func (st *Station) publish() {
+	s := localapi.State{Version: 1, Station: st.cfg.Name, Ready: st.ready, Problems: st.problems, Demo: st.cfg.State.station.Demo(),
+		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies))}
+	for _, p := range st.ports {
+		s.Ports = append(s.Ports, p.view)
+	}
+	st.cfg.Publish(s)
+}
+
+// progress shows how far the scan of a port is.
+func (st *Station) progress(p *port, pr report.Progress) {
+	st.change(p, func(v *localapi.Port) {
+		seconds := time.Since(p.began).Seconds()
+		view := localapi.Progress{Read: pr.Read, Total: max(pr.Total, pr.Read), Files: pr.Files, Seconds: int64(seconds), Left: -1}
+		if seconds >= 1 && pr.Read > 0 { // in the first second nobody can know
+			view.Left = int64(float64(view.Total-view.Read) / (float64(pr.Read) / seconds))
+		}
+		v.Progress = &view
+	})
+}
+
+// show puts a verdict into a port's view.
+func (se *session) show(v *localapi.Port, class string, d Decision) {
+	findings := countFindings(&se.report, se.want.Pack.Policies[class])
+	v.Class, v.Verdict, v.Reasons, v.Findings, v.Progress = class, d.Verdict.String(), reasonViews(d.Reasons), &findings, nil
+}
+
+// answer is what a person is told.
+func (se *session) answer(port, class string, d Decision) localapi.Answer {
+	return localapi.Answer{Port: port, Session: audit.ID(se.id).String(), Class: class, Verdict: d.Verdict.String(),
+		Reasons: reasonViews(d.Reasons), Findings: countFindings(&se.report, se.want.Pack.Policies[class])}
+}
+
+func reasonViews(reasons []Reason) []localapi.Reason {
+	out := []localapi.Reason{}
+	for _, r := range reasons[:min(len(reasons), localapi.MaxReasons)] {
+		out = append(out, localapi.Reason{Code: string(r.Code), Text: r.Text})
+	}
+	return out
+}
+
+func countFindings(rep *report.Report, policy rules.Policy) (n localapi.Findings) {
+	count := func(f report.Finding) {
+		switch policy.Severity(f) {
+		case report.Inform:
+			n.Inform++
+		case report.Warn:
+			n.Warn++
+		default:
+			n.Block++
+		}
+	}
+	for i := range rep.NotClean {
+		for _, f := range rep.NotClean[i].Findings {
+			count(f)
+		}
+	}
+	for i := range rep.Found {
+		count(rep.Found[i].Finding)
+	}
+	return n
+}
+
+func clearanceView(c *Clearance) *localapi.Clearance {
+	return &localapi.Clearance{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, Class: c.Claims.Audience[0], QR: c.QR,
+		Expires: localapi.Time(c.Expires), LogIndex: c.LogIndex}
+}
+
+// failureWord is the word that the log has for a failure of the kiosk.
+func failureWord(cause error) audit.Word {
+	switch {
+	case errors.Is(cause, ErrWorkers):
+		return "workers"
+	case errors.Is(cause, ErrRules):
+		return "rules"
+	}
+	return "state"
+}
