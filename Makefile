@@ -22,6 +22,7 @@ QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksti
 build: apt-build
 	@mkdir -p $(BIN)
 	$(CGO) -o $(BIN)/pratique ./kiosk/pratique
+	$(CGO) -o $(BIN)/pratiqued ./kiosk/pratiqued
 	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
 	$(CGO) -o $(BIN)/usbreader ./kiosk/usbreader
 	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker

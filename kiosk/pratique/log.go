@@ -44,6 +44,10 @@ func dataText(data audit.Data) string {
 		return string(d.Cause)
 	case audit.Failed:
 		return string(d.Cause)
+	case audit.Denied:
+		return "a clearance for " + string(d.Class)
+	case audit.Refused:
+		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
 	}
 	return ""
 }

@@ -1,6 +1,8 @@
 // Command pratique is the station's command line: it screens a medium, shows and saves clearances, and reads the log.
 //
 //	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--config FILE] [--out DIR] [--json] [--items] [--deep] TARGET
+//	pratique status [--json] | watch [--json] | sessions [--json] [--max N]
+//	pratique issue --for CLASS [--json] [PORT] | eject PORT
 //	pratique clearance show ID | save --out DIR ID
 //	pratique audit list | verify
 //	pratique doctor
@@ -28,6 +30,7 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/config"
+	"pratique/kiosk/localapi"
 )
 
 // The exit codes of the contract.
@@ -53,6 +56,11 @@ type verb struct {
 
 var verbs = []verb{
 	{"screen", "screen a disk image or block device and say whether it may be used", (*program).screen},
+	{"status", "show the station: what is plugged in, and what is wrong", (*program).status},
+	{"watch", "show each change of the station, one a line", (*program).watch},
+	{"sessions", "list the latest sessions", (*program).sessions},
+	{"issue", "ask the station for a clearance of the medium in a port", (*program).issue},
+	{"eject", "end the session of the medium in a port", (*program).eject},
 	{"clearance show", "show a clearance and its QR code", (*program).clearanceShow},
 	{"clearance save", "copy a clearance's token and manifest into a folder", (*program).clearanceSave},
 	{"audit list", "list the log", (*program).auditList},
@@ -124,6 +132,7 @@ func (p *program) fail(err error) int {
 	fmt.Fprintf(p.stderr, "pratique: error: %v\n", err)
 	code, hint := exitFailed, ""
 	var usage *usageError
+	var refused *localapi.Error
 	switch {
 	case errors.As(err, &usage):
 		code, hint = exitUsage, "pratique --help lists the verbs, pratique VERB --help their flags"
@@ -139,6 +148,21 @@ func (p *program) fail(err error) int {
 		code, hint = exitUsage, "--out names a folder that this user can write to, apart from the medium"
 	case errors.Is(err, kiosk.ErrNoClearance):
 		code, hint = exitUsage, "pratique audit list shows the sessions"
+	case errors.As(err, &refused):
+		if refused.Code == localapi.CodePort || refused.Code == localapi.CodeClass || refused.Code == localapi.CodeNoMedium {
+			code = exitUsage
+		}
+		if refused.Code == localapi.CodeRemoved {
+			code = exitCouldNotCheck
+		}
+		hint = "pratique status shows the ports"
+		if refused.Code == localapi.CodeDenied {
+			hint = "the station's roster says who may ask for what; Unix groups, who may look after the station"
+		}
+	case errors.Is(err, localapi.ErrNoDaemon):
+		hint = "start the daemon on this state: pratiqued --state DIR --config FILE"
+	case errors.Is(err, errNoPort):
+		code, hint = exitUsage, "name the port: pratique status lists them"
 	case errors.Is(err, kiosk.ErrState):
 		hint = "the state folder must be this user's, writable, with free space; --state names another"
 	case errors.Is(err, kiosk.ErrNewer):
@@ -203,7 +227,7 @@ func stateFlag(set verbFlags) *string {
 }
 
 // serviceState is the state of an installed station.
-const serviceState = "/var/lib/pratique"
+const serviceState = localapi.ServiceState
 
 // stateDir is the folder that --state names; else the service's, if this user may use it; else the XDG state folder.
 func stateDir(flag string) (string, error) {

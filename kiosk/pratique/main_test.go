@@ -54,7 +54,7 @@ func runMain(m *testing.M) (int, error) {
 			return 1, err
 		}
 	}
-	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
+	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
 		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", built.bin + "/"}, names...)...)
 		cmd.Dir = filepath.Join("..", "..")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -86,7 +86,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace, "station": station},
 	})
 }
 

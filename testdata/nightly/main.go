@@ -51,6 +51,7 @@ var (
 		{"an NTFS directory of 20,000 files", "./scanner/volume/ntfs", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
 		{"giant media", "./kiosk/pratique", "TestT24_GiantMediaEndInWordsAndInBoundedMemory", []string{"-giants"}},
 		{"a manifest of twenty million entries", "./kiosk/clearance", "TestT24_AManifestOfMillionsTakesLittleMemory", []string{"-entries", "20000000"}},
+		{"sessions of a station killed", "./kiosk/pratiqued", "TestT23_KilledSessions", []string{"-kills", "500"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},
