@@ -18,6 +18,8 @@ const (
 	// 40 MiB. A medium with more programs than this is one that a kiosk does not get; it is not cleared on half of them.
 	maxAgain  = 1 << 18
 	maxPieces = 1 << 20
+	// partBytes is what is read of an item at once: whole cells, and enough that a stick keeps its rate.
+	partBytes = 4 * cellBytes
 )
 
 // Forgetter is a Source behind a memory of its own, such as the kernel's, that can be made to ask the medium again for a
@@ -37,8 +39,8 @@ type item struct {
 	extents []volume.Extent
 	decode  func() io.ReaderAt
 	bytes   int64
-	sum     [32]byte   // of all of it
-	cells   [][32]byte // or of its parts, where it is larger than a buffer
+	sum     [32]byte // of all of it
+	chain   *chain   // of one that is larger than a buffer
 }
 
 func (it *item) content() content {
@@ -63,17 +65,20 @@ func seedOf(job report.Job) (seed [32]byte) {
 // remember notes an item whose content was read, hashed and judged, if it is one to read again. What a volume keeps among
 // its structures is read again with them.
 func (s *scan) remember(t *task) {
-	hashed := t.item.SHA256 != [32]byte{} || t.cells != nil
+	hashed := t.item.SHA256 != [32]byte{} || t.chain != nil
 	if !hashed || len(t.item.Findings) == 0 && !t.identity.Runs() ||
 		!slices.ContainsFunc(t.content.extents, func(x volume.Extent) bool { return x.Start >= 0 }) {
 		return
 	}
-	pieces := len(t.content.extents) + len(t.cells)
+	pieces := len(t.content.extents)
+	if t.chain != nil {
+		pieces += len(t.chain.links)
+	}
 	s.mu.Lock()
 	full := len(s.again.items) >= maxAgain || s.again.pieces+pieces > maxPieces
 	if !full {
 		s.again.pieces += pieces
-		s.again.items = append(s.again.items, item{t.content.extents, t.content.decode, t.content.bytes, t.item.SHA256, t.cells})
+		s.again.items = append(s.again.items, item{t.content.extents, t.content.decode, t.content.bytes, t.item.SHA256, t.chain})
 	}
 	s.mu.Unlock()
 	if full {
@@ -177,7 +182,7 @@ func (s *scan) itemAgain(ctx context.Context, it *item, rng *mathrand.Rand) bool
 	c := it.content()
 	c.open()
 	buffer := s.pool.lanes[0].slot.buffer // no unit is left that could be in it
-	parts := int((it.bytes + cellBytes - 1) / cellBytes)
+	parts := int((it.bytes + partBytes - 1) / partBytes)
 	order := rng.Perm(parts)
 	if it.decode != nil { // decoders go forward; what they read is compared where it lies, too
 		slices.Sort(order)
@@ -187,22 +192,25 @@ func (s *scan) itemAgain(ctx context.Context, it *item, rng *mathrand.Rand) bool
 		if ctx.Err() != nil {
 			return true // the caller looks, too
 		}
-		at := int64(i) * cellBytes
-		n := min(cellBytes, it.bytes-at)
+		at := int64(i) * partBytes
+		n := min(partBytes, it.bytes-at)
 		part := buffer[:n]
-		if it.cells == nil {
+		if it.chain == nil {
 			part = buffer[at:][:n]
 		}
 		s.gather.read(c.pieces(nil, part, at))
 		if c.failed {
 			break
 		}
-		same = same && (it.cells == nil || sha256.Sum256(part) == it.cells[i])
+		for cell := range slices.Chunk(part, cellBytes) {
+			same = same && (it.chain == nil || it.chain.holds(at/cellBytes, cell))
+			at += cellBytes
+		}
 	}
 	switch {
 	case c.failed && c.why == report.Unreadable:
 		return false
-	case c.failed, !same, it.cells == nil && sha256.Sum256(buffer[:it.bytes]) != it.sum:
+	case c.failed, !same, it.chain == nil && sha256.Sum256(buffer[:it.bytes]) != it.sum:
 		at := slices.IndexFunc(it.extents, func(x volume.Extent) bool { return x.Start >= 0 })
 		s.src.witness.differ(it.extents[at].Start)
 	}

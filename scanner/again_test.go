@@ -276,15 +276,14 @@ func TestT04_ItemsAreReadAgainHoweverTheyLie(t *testing.T) {
 	scattered := []volume.Extent{{Start: 2 * mib, Bytes: mib}, {Start: -1, Bytes: 4096}, {Start: 512, Bytes: mib - 512}}
 	whole := slices.Concat(data[2*mib:3*mib], make([]byte, 4096), data[512:mib])
 	gives := func(b []byte) func() io.ReaderAt { return func() io.ReaderAt { return bytes.NewReader(b) } }
-	cells := func(b []byte) (sums [][32]byte) {
-		for c := range slices.Chunk(b, cellBytes) {
-			sums = append(sums, sha256.Sum256(c))
-		}
-		return sums
+	chained := func(b []byte) *chain {
+		var c chain
+		c.write((&lists{}).hasher(), b)
+		return &c
 	}
 	for name, it := range map[string]item{
 		"in pieces":          {extents: scattered, bytes: int64(len(whole)), sum: sha256.Sum256(whole)},
-		"larger than a slot": {extents: scattered, bytes: int64(len(whole)), cells: cells(whole)},
+		"larger than a slot": {extents: scattered, bytes: int64(len(whole)), chain: chained(whole)},
 		"with zeros behind":  {extents: scattered[:1], bytes: mib + 100, sum: sha256.Sum256(append(slices.Clone(data[2*mib:3*mib]), make([]byte, 100)...))},
 		"decoded":            {extents: scattered[:1], decode: gives(unpacked), bytes: int64(len(unpacked)), sum: sha256.Sum256(unpacked)},
 	} {

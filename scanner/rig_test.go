@@ -343,7 +343,7 @@ func (w *fakeWorker) stream(s *slot.Stream, in *frame.Reader, quit chan struct{}
 }
 
 // testBlock is the size of a block in tests with small buffers.
-const testBlock = 3 * cellBytes
+const testBlock = 12 * cellBytes
 
 // walkBlocks asks for every block in order, and matches in each.
 func walkBlocks(_ *rig, s *slot.Stream, need func(off, n int64) []byte) slot.Done {

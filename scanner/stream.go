@@ -2,7 +2,6 @@ package scanner
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 
 	"pratique/scanner/report"
@@ -28,8 +27,7 @@ type stream struct {
 	gather *gatherer
 
 	at, bytes int64 // the range of the content that the buffer holds
-	hashed    int64 // the content up to here was hashed, in order, when it was first in the buffer
-	cells     [][32]byte
+	chain     chain // what was hashed, in order, when it was first in the buffer
 	hasher    *hasher
 	shown     int64 // YARA was given the content up to here, without a hole
 	handed    int64 // bytes given to YARA in all
@@ -122,9 +120,8 @@ func (st *stream) load(off, n int64) bool {
 
 // same compares what the buffer holds with what was hashed of it before.
 func (st *stream) same() bool {
-	for at := st.at; at < min(st.at+st.bytes, st.hashed); at += cellBytes {
-		cell := st.buffer[at-st.at : min(at-st.at+cellBytes, st.bytes)]
-		if sha256.Sum256(cell) == st.cells[at/cellBytes] {
+	for at := st.at; at < min(st.at+st.bytes, st.chain.bytes); at += cellBytes {
+		if st.chain.holds(at/cellBytes, st.buffer[at-st.at:min(at-st.at+cellBytes, st.bytes)]) {
 			continue
 		}
 		st.changed = true
@@ -136,18 +133,12 @@ func (st *stream) same() bool {
 
 // hash hashes what the buffer holds and was not hashed before. Blocks begin and end on the grid, so cells are whole.
 func (st *stream) hash() {
-	if st.task.content.failed || st.changed || st.hashed >= st.at+st.bytes {
+	if st.task.content.failed || st.changed || st.chain.bytes >= st.at+st.bytes {
 		return
 	}
-	fresh := st.buffer[st.hashed-st.at : st.bytes]
-	st.hasher.write(fresh)
-	st.hashed += int64(len(fresh))
+	fresh := st.buffer[st.chain.bytes-st.at : st.bytes]
+	st.chain.write(st.hasher, fresh)
 	st.keep(fresh)
-	for len(fresh) > 0 {
-		n := min(len(fresh), cellBytes)
-		st.cells = append(st.cells, sha256.Sum256(fresh[:n]))
-		fresh = fresh[n:]
-	}
 }
 
 // keep remembers the two ends of what passes through the buffer, for judging the shape of it all.
@@ -167,13 +158,14 @@ func (st *stream) finish() {
 	if t.content.failed {
 		t.refuse(t.content.why)
 	}
-	if st.hashed == t.content.bytes && !st.changed {
-		t.identity = structure.Identify(st.head, st.tail, st.hashed)
+	if st.chain.bytes == t.content.bytes && !st.changed {
+		t.identity = structure.Identify(st.head, st.tail, st.chain.bytes)
 		t.item.Type = t.identity.Type
 		t.inspect(st.head, st.tail)
-		t.cells = st.cells
+		kept := st.chain // and not the ends and the buffer beside it
+		t.chain = &kept
 	}
-	if st.changed || st.shown != t.content.bytes || st.hashed != t.content.bytes {
+	if st.changed || st.shown != t.content.bytes || st.chain.bytes != t.content.bytes {
 		t.scanned = false
 		return
 	}

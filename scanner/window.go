@@ -48,7 +48,7 @@ type task struct {
 	hidden   bool // the entry's attribute
 	identity structure.Identity
 	shape    structure.Result
-	cells    [][32]byte // the hashes of a stream's parts on its grid, once it was hashed in full
+	chain    *chain // of a stream that was hashed in full
 }
 
 // unit is what goes through a slot at once: a batch of small items, or one large one. Its tasks belong to the dispatcher

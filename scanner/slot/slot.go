@@ -27,9 +27,9 @@ const (
 	// MaxMatches is how many rules are reported for one item; one blocks as well as a thousand.
 	MaxMatches = 32
 	// BlockBytes is the size of one block of a Stream, BlockOverlap how much of it the block before held already. A match
-	// of up to BlockOverlap bytes cannot be lost on a border.
+	// of up to BlockOverlap bytes cannot be lost on a border; what overlaps is searched twice.
 	BlockBytes   = 16 << 20
-	BlockOverlap = 1 << 20
+	BlockOverlap = 256 << 10
 	// MaxName bounds the name that rules may ask for with the external variables filename and extension.
 	MaxName = 255
 )
