@@ -115,13 +115,14 @@ func (s *scan) readAgain(ctx context.Context, told *report.Again) ([]report.Find
 	if f, ok := s.src.Source.(Forgetter); ok {
 		s.src.forget = f.Forget
 	}
+	first := s.src.bytes.Load()
 	rng := mathrand.New(mathrand.NewChaCha8(sha256.Sum256(append([]byte("again\x00"), s.job.Seed[:]...))))
 	found, err := s.capacity(ctx, rng)
 	if err != nil {
 		return nil, err
 	}
 	w := s.src.witness
-	blocks, items := w.freeze(), s.again.items
+	blocks, items := w.again(first), s.again.items
 	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.extents[0].Start, b.extents[0].Start) })
 	for _, k := range blocks {
 		_, n := k.span()

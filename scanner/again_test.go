@@ -84,7 +84,7 @@ func TestT04_MediaThatChangeWhatTheyShowAreFound(t *testing.T) {
 	reads := 0
 	r := newRig(t, 2, 4*mib, h.size)
 	r.job.Seed = [32]byte{1}
-	if rep := mustScan(t, r, forgetting{honest, func() { reads = cmp.Or(reads, honest.Reads()) }}); !rep.Complete || len(found(rep)) > 0 || rep.Again.Items != 3 || rep.Again.Blocks != contentBlocks {
+	if rep := mustScan(t, r, forgetting{honest, func() { reads = cmp.Or(reads, honest.Reads()) }}); !rep.Complete || len(found(rep)) > 0 || rep.Again.Items != 3 || rep.Again.Blocks != leastBlocks {
 		t.Fatalf("an honest medium: complete %v, %v, %+v", rep.Complete, found(rep), rep.Again)
 	}
 	data := volume.Extent{Start: h.metadata.Bytes, Bytes: h.size}
@@ -219,7 +219,7 @@ func TestT04_RareChangesAreSeenAsOftenAsStated(t *testing.T) {
 	var all []string
 	for _, changed := range []int{1, 10, 100} {
 		share := float64(changed) / blocks
-		want := report.Again{Blocks: contentBlocks}.Seen(share)
+		want := report.Again{Blocks: leastBlocks}.Seen(share)
 		runs := *liars
 		if changed > 1 {
 			runs /= 10 // their odds need fewer
@@ -244,7 +244,7 @@ func TestT04_RareChangesAreSeenAsOftenAsStated(t *testing.T) {
 			}
 			if _, seen := s.src.witness.change(); seen {
 				caught++
-			} else if told.Blocks != contentBlocks {
+			} else if told.Blocks != leastBlocks {
 				t.Fatalf("%d blocks were read again", told.Blocks)
 			}
 		}
@@ -314,6 +314,34 @@ func TestT04_ItemsAreReadAgainHoweverTheyLie(t *testing.T) {
 		read := s.itemAgain(t.Context(), &it, rand.New(rand.NewPCG(1, 1)))
 		if _, changed := s.src.witness.change(); read != c.read || changed != c.change {
 			t.Errorf("%s the second time: read %v, changed %v", name, read, changed)
+		}
+	}
+}
+
+func TestTheSampleGrowsWithWhatWasRead(t *testing.T) {
+	// The last block is read in any case, by the trial of the capacity.
+	for read, want := range map[int64]uint64{0: 1, 100 << 10: 13, leastBlocks * contentBlock: leastBlocks, 100 * blockShare: leastBlocks,
+		300 * blockShare: 300, 600 * blockShare: contentBlocks} {
+		s, told := lone(t, &blank{size: max(read, contentBlock)}, [32]byte{7}), report.Again{}
+		for at := int64(0); at+contentBlock <= read; at += contentBlock {
+			if _, err := s.src.ReadAt(s.pool.lanes[0].slot.buffer[:contentBlock], at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.readAgain(t.Context(), &told); err != nil || told.Blocks != want {
+			t.Errorf("%d bytes: %d blocks are read again, want %d; %v", read, told.Blocks, want, err)
+		}
+		highest, left := uint64(0), uint64(math.MaxUint64)
+		again := s.src.witness.again(read)
+		for _, k := range s.src.witness.content.heap {
+			if slices.Contains(again, k) {
+				highest = max(highest, k.rank)
+			} else {
+				left = min(left, k.rank)
+			}
+		}
+		if highest >= left {
+			t.Errorf("%d bytes: a block is left out for one of a higher rank", read)
 		}
 	}
 }

@@ -11,10 +11,11 @@
 //
 // When everything was read, a part is read again, in an order that a secret seed gives, and compared with digests of the
 // first reading; nothing else is done with it. That part is: all flagged content and all that a computer could run; the
-// partition tables and what describes the volumes, up to 16 and 64 MiB, and a sample of so much of more; and 512 blocks of
-// 8 KiB, chosen at random among all that were read. A medium that shows something else in a share p of its blocks is found
-// out with a probability of 1-(1-p)^512: 99.4 % for one in a hundred, 40 % for one in a thousand. On a stick of 35 MB/s that
-// needs 1 ms for a request this takes under 3 % of the time for a gigabyte, programs and what is flagged apart. Nothing that
+// partition tables and what describes the volumes, up to 16 and 64 MiB, and a sample of so much of more; and 256 to 512
+// blocks of 8 KiB, by how much there was to read, chosen at random among all of it. A medium that shows something else in a
+// share p of its blocks is found out with a probability of 1-(1-p)^n: 99.4 % for n = 512 and one in a hundred, 40 % for one in
+// a thousand; report.Again says it of each scan. On a stick of 35 MB/s that needs 1 ms for a request this takes under 3 % of
+// the time for a gigabyte, and half a second for little, programs and what is flagged apart. Nothing that
 // was read first depends on the seed, so the medium cannot know which of its answers are remembered. One that lies only
 // after the scan is not found here: who uses it checks the clearance. Before that second reading the capacity is tried;
 // in it, what the kernel keeps of the medium is given up before each read (see Forgetter).

@@ -7,18 +7,22 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 )
 
 // What is remembered of the first reading, to be held against a second one. Which blocks these are depends on the seed
 // alone, so the medium, which sees every read as it always was, cannot tell them from the others.
 //
-// contentBlocks is the number that the stated probability comes from: see report.Again. One block takes 1.2 ms on a stick of
-// 35 MB/s that needs 1 ms for a request, 512 of them 0.63 s: 2.2 % of the 29 s for its first gigabyte. Larger blocks would
-// see more of a change that is thinly spread, smaller ones would be no cheaper.
+// The number of blocks of content that are read again is where the stated probability comes from: see report.Again. One block
+// takes 1.2 ms on a stick of 35 MB/s that needs 1 ms for a request. There is one for each blockShare that was read, which is
+// 4 % of the time for that, but no fewer than leastBlocks, 0.3 s, and no more than contentBlocks, 0.6 s. Larger blocks would see
+// more of a change that is thinly spread, smaller ones would be no cheaper.
 const (
 	contentBlock  = 8 << 10
 	contentBlocks = 512
+	leastBlocks   = 256
+	blockShare    = 1 << 20
 	// structureBlock is what the cache reads at once. 64 MiB is more than describes the volumes of a usual stick,
 	// which is a few megabytes; of more than that, a sample of this size is read again.
 	structureBlock  = 64 << 10
@@ -160,6 +164,22 @@ func (w *witness) freeze() (all []*kept) {
 		all = append(all, s.heap...)
 	}
 	return all
+}
+
+// again ends the remembering and returns what is to be read a second time where so many bytes were read: of the content's
+// blocks those of the lowest ranks, so that it is a sample like the whole.
+func (w *witness) again(read int64) []*kept {
+	all := w.freeze()
+	var ranks []uint64
+	for _, k := range w.content.heap {
+		ranks = append(ranks, k.rank)
+	}
+	slices.Sort(ranks)
+	n := int(min(max(read/blockShare, leastBlocks), contentBlocks))
+	if n >= len(ranks) {
+		return all
+	}
+	return slices.DeleteFunc(all, func(k *kept) bool { return k.sample == &w.content && k.rank >= ranks[n] })
 }
 
 // change is the lowest place that showed other bytes when it was read again.

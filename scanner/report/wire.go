@@ -61,8 +61,8 @@ type Again struct {
 
 // Seen is the probability that a medium is found out which the second time shows something else in a share of the blocks of
 // its content: 1-(1-share)^Blocks, and a little more on a small medium. For 512 blocks that is 99.4 % for one block in a
-// hundred, 40 % for one in a thousand, 5 % for one in ten thousand. What describes the volumes and the items do not depend
-// on it.
+// hundred, 40 % for one in a thousand, 5 % for one in ten thousand; for 256, the fewest, 92.4 %, 23 % and 2.5 %. What describes
+// the volumes and the items do not depend on it.
 func (a Again) Seen(share float64) float64 {
 	return 1 - math.Pow(1-min(max(share, 0), 1), float64(a.Blocks))
 }
