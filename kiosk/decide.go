@@ -102,25 +102,30 @@ func Decide(rep *report.Report, policy rules.Policy) Decision {
 	return Decision{Verdict: Cleared}
 }
 
+// blockReasons are the sentences about findings of a check, or of one rule of it, which comes before the check's own.
 var blockReasons = []struct {
 	check     report.Check
+	rules     []string // none for all
 	code      Code
 	one, many string
 }{
-	{report.CheckYARA, YARAMatch, "1 item matches a rule for harmful content.", "%d items match rules for harmful content."},
-	{report.CheckBlocklist, BlocklistHit, "1 file is on the blocklist.", "%d files are on the blocklist."},
-	{report.CheckStructure, StructureFinding, "1 item is disguised or built to do harm.", "%d items are disguised or built to do harm."},
-	{report.CheckVolume, VolumeFinding, "A file system is built in a way that hides content.", "File systems are built in ways that hide content (%d findings)."},
-	{report.CheckMedium, MediumFinding, "The medium is laid out in a way that hides content.", "The medium is laid out in ways that hide content (%d findings)."},
+	{report.CheckYARA, nil, YARAMatch, "1 item matches a rule for harmful content.", "%d items match rules for harmful content."},
+	{report.CheckBlocklist, nil, BlocklistHit, "1 file is on the blocklist.", "%d files are on the blocklist."},
+	{report.CheckStructure, nil, StructureFinding, "1 item is disguised or built to do harm.", "%d items are disguised or built to do harm."},
+	{report.CheckVolume, nil, VolumeFinding, "A file system is built in a way that hides content.", "File systems are built in ways that hide content (%d findings)."},
+	{report.CheckMedium, []string{"medium-changes"}, MediumFinding, "The medium changes what it shows.", "The medium changes what it shows (%d findings)."},
+	{report.CheckMedium, []string{"medium-ends", "medium-wraps"}, MediumFinding, "The medium has less memory than it says.",
+		"The medium has less memory than it says (%d findings)."},
+	{report.CheckMedium, nil, MediumFinding, "The medium is laid out in a way that hides content.", "The medium is laid out in ways that hide content (%d findings)."},
 }
 
 // blocking lists what keeps a medium from being cleared whatever else was seen.
 func blocking(rep *report.Report, policy rules.Policy) []Reason {
-	counts := map[report.Check]int{}
+	counts := make([]int, len(blockReasons))
 	unknown := 0
 	refused := refusedTypes(rep, policy)
 	count := func(findings []report.Finding) {
-		seen := map[report.Check]bool{} // an item counts once for each check
+		seen := map[int]bool{} // an item counts once for each reason
 		for _, f := range findings {
 			if policy.Severity(f) != report.Block {
 				continue
@@ -129,11 +134,15 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 				refused[s] = true
 				continue
 			}
-			if seen[f.Check] {
-				continue
+			reason := reasonOf(f)
+			switch {
+			case seen[reason]:
+			case reason < 0: // a check that the table does not know still blocks
+				unknown++
+			default:
+				counts[reason]++
 			}
-			seen[f.Check] = true
-			counts[f.Check]++
+			seen[reason] = true
 		}
 	}
 	for i := range rep.NotClean {
@@ -144,14 +153,10 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 	}
 
 	var out []Reason
-	for _, r := range blockReasons {
-		if n := counts[r.check]; n > 0 {
+	for i, r := range blockReasons {
+		if n := counts[i]; n > 0 {
 			out = append(out, Reason{r.code, plural(n, r.one, r.many)})
 		}
-		delete(counts, r.check)
-	}
-	for _, n := range counts { // a check that this table does not know still blocks
-		unknown += n
 	}
 	if unknown > 0 {
 		out = append(out, Reason{StructureFinding, plural(unknown, "1 item has a finding of an unknown kind.", "%d items have findings of an unknown kind.")})
@@ -169,6 +174,16 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 		}
 	}
 	return append(out, disallowed(rep, policy)...)
+}
+
+// reasonOf is the place of a finding's reason in blockReasons, or -1.
+func reasonOf(f report.Finding) int {
+	for i, r := range blockReasons {
+		if r.check == f.Check && (r.rules == nil || slices.Contains(r.rules, f.Rule)) {
+			return i
+		}
+	}
+	return -1
 }
 
 // refusedTypes are the settings that refuse because of what lies on the medium, whatever was found about it.

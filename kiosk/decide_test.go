@@ -155,3 +155,30 @@ func TestZeroVerdictRefuses(t *testing.T) {
 		t.Error("a verdict that nobody set reads as something else than a refusal")
 	}
 }
+
+func TestReasonsSayWhatTheMediumDoes(t *testing.T) {
+	for _, tt := range []struct {
+		rules []string
+		want  []string
+	}{
+		{[]string{"medium-changes"}, []string{"The medium changes what it shows."}},
+		{[]string{"medium-ends"}, []string{"The medium has less memory than it says."}},
+		{[]string{"medium-wraps", "medium-changes", "gpt-twice", "medium-ends", "gpt-loop"}, []string{"The medium changes what it shows.",
+			"The medium has less memory than it says (2 findings).", "The medium is laid out in ways that hide content (2 findings)."}},
+	} {
+		rep := clean()
+		for _, rule := range tt.rules {
+			rep.Found = append(rep.Found, report.VolumeFinding{Volume: -1, Finding: report.Finding{Check: report.CheckMedium, Rule: rule, Severity: report.Block}})
+		}
+		d, words := Decide(&rep, policy(t, "general")), []string(nil)
+		for _, r := range d.Reasons {
+			words = append(words, r.Text)
+			if r.Code != MediumFinding {
+				t.Errorf("%s: %s", r.Text, r.Code)
+			}
+		}
+		if d.Verdict != NotCleared || !slices.Equal(words, tt.want) {
+			t.Errorf("%v: %v, %q", tt.rules, d.Verdict, words)
+		}
+	}
+}
