@@ -449,7 +449,14 @@ func TestInterruptedScreeningIsRecorded(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	// Stopped, it cannot end before the signal arrives.
+	for end := time.Now().Add(time.Minute); exec.Command("pkill", "-STOP", "-P", strconv.Itoa(cmd.Process.Pid), "scanworker").Run() != nil; {
+		if time.Now().After(end) {
+			t.Error("the scan does not start")
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 	cmd.Process.Signal(os.Interrupt)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 4 || !strings.Contains(out.String(), "could not check") {

@@ -104,23 +104,35 @@ func stat(text string) (pid int, comm string, fields []string) {
 	return pid, text[from+1 : to], strings.Fields(text[to+1:])
 }
 
-// busy waits for a worker of a name that has been computing for a while, and returns it.
+// busy waits for a worker of a name that has been computing for longer than it needs to start, and returns it.
 func busy(t *testing.T, name string) int {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	pid := busyUntil(name, 0, time.After(time.Minute))
+	if pid == 0 {
+		t.Error("no worker is busy")
+	}
+	return pid
+}
+
+// busyUntil is busy for another worker than one, or 0 if a channel says before that it is over.
+func busyUntil[T any](name string, other int, over <-chan T) int {
+	for {
+		select {
+		case <-over:
+			return 0
+		case <-time.After(5 * time.Millisecond):
+		}
 		for _, pid := range children(os.Getpid(), name) {
 			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			_, _, fields := stat(string(text))
-			if len(fields) < 12 {
+			if len(fields) < 12 || pid == other {
 				continue
 			}
-			if ticks, _ := strconv.Atoi(fields[11]); ticks >= 15 { // 0.15 s in user mode
+			if ticks, _ := strconv.Atoi(fields[11]); ticks >= 30 { // 0.3 s in user mode
 				return pid
 			}
 		}
 	}
-	t.Error("no worker is busy")
-	return 0
 }
 
 // fake returns a folder whose workers misbehave. Those that are given by name are the real ones.

@@ -75,20 +75,19 @@ func TestT03_KilledYaraworkerCostsOneFile(t *testing.T) {
 	files := among(file{"SLOW.TXT", slow})
 	image, rules := stick(t, files...), compiled(t, exploding)
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSEGV, syscall.SIGSYS} {
-		done := make(chan struct{})
+		over, killed := make(chan struct{}), make(chan int)
 		go func() {
-			defer close(done)
-			for range 2 { // scanworker gives each file of a batch a second chance, alone
-				if pid := busy(t, yaraWorker); pid > 0 {
-					syscall.Kill(pid, signal)
-				}
-				time.Sleep(100 * time.Millisecond)
+			n := 0 // scanworker gives each file of a batch a second chance, alone
+			for pid := busyUntil(yaraWorker, 0, over); pid > 0; pid = busyUntil(yaraWorker, pid, over) {
+				syscall.Kill(pid, signal)
+				n++
 			}
+			killed <- n
 		}()
-		r, got := outcomes(t, context.Background(), image, Config{Slots: 1, Rules: rules, FileTimeout: time.Minute})
-		<-done
-		if !r.Complete {
-			t.Errorf("%v: not complete: %v", signal, r.Shortfalls)
+		r, got := outcomes(t, context.Background(), image, Config{Slots: 1, Rules: rules, FileTimeout: 5 * time.Minute})
+		close(over)
+		if n := <-killed; !r.Complete || n != 2 {
+			t.Errorf("%v: %d killed; complete %v: %v", signal, n, r.Complete, r.Shortfalls)
 		}
 		only(t, got, files, "SLOW.TXT", report.Unscanned)
 	}
@@ -103,7 +102,8 @@ func TestStoppedYaraworkerIsReplaced(t *testing.T) {
 			syscall.Kill(pid, syscall.SIGSTOP)
 		}
 	}()
-	r, got := outcomes(t, context.Background(), stick(t, files...), Config{Slots: 1, Rules: compiled(t, exploding), FileTimeout: 2 * time.Second})
+	// Long enough that it is stopped, and nothing else timed out, on a machine that has much else to do.
+	r, got := outcomes(t, context.Background(), stick(t, files...), Config{Slots: 1, Rules: compiled(t, exploding), FileTimeout: 8 * time.Second})
 	<-done
 	if !r.Complete {
 		t.Errorf("not complete: %v", r.Shortfalls)
