@@ -87,6 +87,13 @@ func parse(source []byte) (*file, bool) {
 	return f, true
 }
 
+// hidesModule reports whether a token is the name of a module in a place where only a loop's variable can be. In that loop
+// "elf.type" is a field of whatever is looped over, such as the parts of a dex.
+func (f *file) hidesModule(at int) bool {
+	_, module := headers[f.text(at)]
+	return module && !f.is(at+1, ".")
+}
+
 // rule finds the rule that begins at a token.
 func (f *file) rule(at int) (r rule, ok bool) {
 	r.all.from = at
@@ -116,7 +123,7 @@ func (f *file) rule(at int) (r rule, ok bool) {
 	var open []int
 	for at += 2; !f.is(at, "}"); at++ { // a condition holds no braces
 		switch {
-		case at >= len(f.tokens), f.is(at, "{"), f.is(at, "rule"), f.is(at, "condition"):
+		case at >= len(f.tokens), f.is(at, "{"), f.is(at, "rule"), f.is(at, "condition"), f.hidesModule(at):
 			return r, false
 		case f.is(at, "("), f.is(at, "["):
 			if len(open) == maxBrackets {

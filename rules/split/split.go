@@ -18,7 +18,7 @@
 // operand of "or" that is never and names no string is written as false, so that it needs no module any more.
 // Everything else ("not", arithmetic, other rules, a quantifier other than any) counts as possibly true. A rule that is global
 // stays, and one that a rule that stays names, by itself or as name*. A file with anything that the lexer does not know for
-// certain stays as it is.
+// certain stays as it is, and so does one in which a loop's variable has the name of a module, which it hides.
 //
 // It trusts nothing in the sources: it runs in the compiler's jail, needs time in proportion to their size, and what it
 // returns is compiled like any other source. Whether libyara agrees is what the tests of package yara ask it, rule set by
@@ -33,9 +33,6 @@ import (
 
 	"pratique/scanner/slot"
 )
-
-// Version is part of the key under which compiled rules are kept. It changes with every change of what Plain returns.
-const Version = "1"
 
 // Program reports whether content begins as a program of Windows or Linux does: what the modules pe, dotnet and elf of
 // libyara ask for before anything else.

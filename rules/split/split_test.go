@@ -88,6 +88,8 @@ func TestWhatOthersNeedStays(t *testing.T) {
 		{"import \"pe\" rule a { condition: true or pe.is_pe }", "rule a", "pe"},
 		{"import \"pe\" rule a { condition: true or pe.is_pe == 0 }", "import \"pe\",rule a", ""},
 		{"import \"pe\" rule a { condition: filesize > 1 } rule b { condition: not pe.is_pe }", "import \"pe\",rule a,rule b", ""},
+		{"import \"dex\" rule a { condition: for any elf in dex.map_list.map_item : (elf.type == 0) }", "import \"dex\",rule a", ""},
+		{"import \"dex\" rule a { condition: for any i, pe in dex.x : (pe.machine == 0) }", "import \"dex\",rule a", ""},
 		// what the lexer does not know stays whole
 		{"include \"x\" rule a { condition: " + mz + " }", "include,rule a", ""},
 		{"rule a { condition: " + mz + " } }", "rule a", ""},

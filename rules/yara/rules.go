@@ -12,7 +12,7 @@
 // Limits. libyara's own time-out does not hold, so there is none here: whoever runs a scan kills the process by the clock.
 // Content in which one string matches more than a million times is not scanned, which is an error. In block scans the modules pe, elf, macho,
 // dotnet and dex see the first block only. Rules that ask for the modules magic or cuckoo are rejected, because neither
-// can work in a jail and a rule that never matches is worse than none.
+// can work in a jail and a rule that never matches is worse than none; time, because a verdict must not depend on the clock.
 //
 // Rules are compiled twice, all of them and those that content needs that is no program (package split); what content begins
 // with decides which set it meets. The matches are the same, and most content is spared nine tenths of the work.
@@ -39,8 +39,13 @@ var ErrRejected = errors.New("yara: the rules have errors")
 // externals are the variables that every rule may use.
 var externals = []string{"filename", "filepath", "extension", "filetype", "owner"}
 
-// deadModules cannot do their work in the jail: one opens a file of its own, the other needs a report that nobody has.
-var deadModules = []string{"magic", "cuckoo"}
+// barredModules are those whose answers are worth nothing here: magic opens a file of its own, cuckoo needs a report that
+// nobody has, and with time the same medium would be cleared on one day and not on another.
+var barredModules = []struct{ name, why string }{
+	{"magic", "does not work in the scanner's jail"},
+	{"cuckoo", "does not work in the scanner's jail"},
+	{"time", "makes a verdict depend on the clock"},
+}
 
 // Source is one file of rules.
 type Source = slot.Source
@@ -102,9 +107,9 @@ func Compile(sources []Source) (*Rules, []Problem, error) {
 	if err != nil {
 		return nil, problems, err
 	}
-	for _, m := range deadModules {
-		if slices.Contains(modules, m) {
-			problems = append(problems, Problem{File: importer(sources, m), Text: fmt.Sprintf("the module %q does not work in the scanner's jail", m)})
+	for _, m := range barredModules {
+		if slices.Contains(modules, m.name) {
+			problems = append(problems, Problem{File: importer(sources, m.name), Text: fmt.Sprintf("the module %q %s", m.name, m.why)})
 			rejected = true
 		}
 	}

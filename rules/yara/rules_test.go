@@ -96,6 +96,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"a file of this machine", []Source{file("a", "include \""+outside+"\"\nrule a { condition: true }")}, "include"},
 		{"a variable that does not exist", []Source{file("a", "rule a { condition: nosuch == \"x\" }")}, "undefined identifier"},
 		{"the module magic", []Source{file("a", "import \"magic\" rule a { condition: magic.type() contains \"x\" }")}, "a: error: the module \"magic\""},
+		{"the module time", []Source{file("a", "import \"time\" rule a { condition: time.now() > 1 }")}, "the module \"time\" makes"},
 		{"the module cuckoo", []Source{file("a", "import \"cuckoo\" rule a { condition: cuckoo.network.http_request(/x/) }")}, "\"cuckoo\""},
 	} {
 		rules, problems, err := Compile(tt.sources)

@@ -2,6 +2,7 @@ package yara
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"flag"
 	"io/fs"
@@ -42,6 +43,27 @@ rule both { condition: uint16(0) == 0x5A4D or uint32(0) == 0x464C457F }
 rule zip { condition: uint32(0) == 0x04034B50 }
 rule never { condition: uint32(0) == 0x5A4D }
 `
+
+// hiding names a loop's variable after a module, which libyara allows.
+const hiding = `import "dex" rule hiding { condition: for any elf in dex.map_list.map_item : (elf.type == 0x1000) }
+private rule stays { condition: true }`
+
+// dexWithMap is enough of a dex for libyara's module to read its list of parts.
+// https://source.android.com/docs/core/runtime/dex-format#map-list
+func dexWithMap() []byte {
+	b := append([]byte("dex\n035\x00"), make([]byte, 0x70-8+4+24)...)
+	for at, n := range map[int]uint32{32: uint32(len(b)), 36: 0x70, 40: 0x12345678, 52: 0x70, 0x70: 2, 0x78: 1, 0x80: 0x1000, 0x84: 1, 0x88: 0x70} {
+		binary.LittleEndian.PutUint32(b[at:], n)
+	}
+	return b
+}
+
+func TestVariableThatHidesAModuleMatchesTheSame(t *testing.T) {
+	s := mustScanner(t, mustCompile(t, hiding))
+	if m, err := s.ScanMem(dexWithMap(), Vars{}); err != nil || names(m) != "hiding" {
+		t.Errorf("%v, %v", names(m), err)
+	}
+}
 
 // What a station looks with misses nothing that all rules would find: on generated content that holds each rule's strings,
 // behind the first bytes of a program and of others, and on files of this machine.
