@@ -59,14 +59,14 @@ func plain(text []byte) ([]byte, bool) {
 	if !ok {
 		return text, true
 	}
-	keep := make([]bool, len(f.rules))
+	keep, prefixes := make([]bool, len(f.rules)), newPrefixes(f.rules)
 	for i := len(f.rules) - 1; i >= 0; i-- { // a rule can name only rules before it
 		r := &f.rules[i]
 		never, cuts := f.judge(r.condition)
 		r.cuts = cuts
 		keep[i] = keep[i] || r.global || !never
 		if keep[i] {
-			f.mark(keep, i)
+			f.mark(keep, i, prefixes)
 		}
 	}
 	var b bytes.Buffer
@@ -85,8 +85,38 @@ func plain(text []byte) ([]byte, bool) {
 	return append(head.Bytes(), b.Bytes()...), slices.Contains(keep, true)
 }
 
+// prefixes finds the rules that name* means: each such name once, however often it is written, since what it means for a
+// rule it means for those before.
+type prefixes struct {
+	names []string // of all rules, in order of the alphabet
+	done  map[string]bool
+}
+
+func newPrefixes(rules []rule) *prefixes {
+	p := &prefixes{done: map[string]bool{}}
+	for _, r := range rules {
+		p.names = append(p.names, r.name)
+	}
+	slices.Sort(p.names)
+	return p
+}
+
+// of are the names that begin so, nil if that was asked before.
+func (p *prefixes) of(prefix string) []string {
+	if p.done[prefix] {
+		return nil
+	}
+	p.done[prefix] = true
+	from, _ := slices.BinarySearch(p.names, prefix)
+	to := from
+	for to < len(p.names) && strings.HasPrefix(p.names[to], prefix) {
+		to++
+	}
+	return p.names[from:to]
+}
+
 // mark keeps the rules that the condition of rule i names.
-func (f *file) mark(keep []bool, i int) {
+func (f *file) mark(keep []bool, i int, prefixes *prefixes) {
 	c := f.rules[i].condition
 	for at := c.from; at < c.to; at++ {
 		if f.tokens[at].kind != word {
@@ -94,8 +124,10 @@ func (f *file) mark(keep []bool, i int) {
 		}
 		name := f.text(at)
 		if at+1 < c.to && f.is(at+1, "*") { // name*, or a product: then no rule has that name
-			for j := range f.rules[:i] {
-				keep[j] = keep[j] || strings.HasPrefix(f.rules[j].name, name)
+			for _, named := range prefixes.of(name) {
+				if j := f.named[named]; j < i {
+					keep[j] = true
+				}
 			}
 		} else if j, ok := f.named[name]; ok && j < i {
 			keep[j] = true
@@ -107,10 +139,11 @@ func (f *file) mark(keep []bool, i int) {
 func (f *file) write(b *bytes.Buffer, r rule, used map[string]bool) {
 	from := f.tokens[r.all.from].from
 	for at := r.condition.from; at < r.condition.to; at++ {
-		if i := slices.IndexFunc(r.cuts, func(c span) bool { return c.from == at }); i >= 0 {
+		if len(r.cuts) > 0 && r.cuts[0].from == at {
 			b.Write(f.source[from:f.tokens[at].from])
 			b.WriteString("false")
-			at = r.cuts[i].to - 1
+			at = r.cuts[0].to - 1
+			r.cuts = r.cuts[1:]
 			from = f.tokens[at].to
 			continue
 		}

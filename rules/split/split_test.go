@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"pratique/scanner/slot"
 )
@@ -120,6 +121,27 @@ func TestProgramsByTheirFirstBytes(t *testing.T) {
 		"\x7fEL": false, " MZ": false, "PK\x03\x04": false} {
 		if Program([]byte(content)) != want {
 			t.Errorf("%q is a program: %v", content, !want)
+		}
+	}
+}
+
+// A megabyte of what could be looked at again for every part of it takes no longer than a megabyte.
+func TestTimeGrowsWithTheSources(t *testing.T) {
+	var many, set strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&many, "rule a%d { condition: true }\n", i)
+		fmt.Fprintf(&set, "a%d*, ", i)
+	}
+	for name, text := range map[string]string{
+		"operands":  "import \"pe\" rule r { strings: $a = \"x\" condition: $a" + strings.Repeat(" or pe.is_pe", 100_000) + " }",
+		"rule sets": many.String() + "rule r { condition: any of (" + set.String() + "a*) }",
+		"one set":   many.String() + "rule r { condition: any of (" + strings.Repeat("a*, ", 100_000) + "a*) }",
+		"brackets":  "import \"pe\" rule r { condition: " + strings.Repeat("("+strings.Repeat("(", 60)+"pe.is_pe"+strings.Repeat(")", 60)+") or ", 5_000) + "true }",
+	} {
+		begin := time.Now()
+		out := Plain([]slot.Source{{Name: "a", Text: []byte(text)}})
+		if took := time.Since(begin); len(out) != 1 || took > 3*time.Second {
+			t.Errorf("%s: %d sources, %v", name, len(out), took)
 		}
 	}
 }
