@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -279,6 +280,60 @@ func TestT03_YaraworkerCannotChangeWhatIsHashed(t *testing.T) {
 	}
 	if !strings.Contains(text.String(), "environment 0\narguments [yaraworker scan]\nfolder /\n") || strings.Contains(text.String(), "descriptor 7 ") {
 		t.Errorf("yaraworker was given more than it should be:\n%s", &text)
+	}
+}
+
+// TestT03_YaraworkerThatIsTakenOverHidesMatchesAndNothingElse scans with the real scanworker. What the content is, what it
+// hashes to and what its shape says is the same whoever sits in yaraworker; where that dies, hangs or talks nonsense, or
+// does not want to see all of a large file, what it had to match is not seen.
+func TestT03_YaraworkerThatIsTakenOverHidesMatchesAndNothingElse(t *testing.T) {
+	program, err := os.ReadFile(filepath.Join(programs, yaraWorker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := stick(t, file{"needle.txt", []byte("a NEEDLE")}, file{"words.txt", []byte("words\n")}, file{"holiday.jpg", program[:40_000]},
+		file{"run.bat", []byte("@echo off\n")}, file{"large.bin", bytes.Repeat([]byte("large \n"), 10<<20)})
+	rules := compiled(t, `rule needle { strings: $a = "NEEDLE" condition: $a }`)
+	scan := func(t *testing.T, dir string) (report.Report, map[string]report.Item) {
+		items := map[string]report.Item{}
+		src, size := medium(t, image)
+		r, err := Scan(context.Background(), src, size, 0, Config{Dir: dir, Slots: 2, Rules: rules, FileTimeout: 2 * time.Second},
+			Sink{Item: func(it report.Item) error {
+				if it.Kind == report.File {
+					items[it.Path] = it
+				}
+				return nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, items
+	}
+	shape := func(it report.Item) string {
+		return fmt.Sprint(slices.DeleteFunc(slices.Clone(it.Findings), func(f report.Finding) bool { return f.Check == report.CheckYARA }))
+	}
+	honest, want := scan(t, programs)
+	if !honest.Complete || len(want) != 5 || want["needle.txt"].Outcome != report.Flagged || shape(want["holiday.jpg"]) == "[]" || shape(want["run.bat"]) == "[]" {
+		t.Fatalf("complete %v, %v", honest.Complete, want)
+	}
+	for _, how := range []string{"taken-over", "taken-over-babbles", "taken-over-dies", "taken-over-hangs"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			r, got := scan(t, fake(t, how, scanWorker))
+			for path, w := range want {
+				g := got[path]
+				seen := how == "taken-over" && path != "large.bin"
+				if g.Outcome.Seen() != seen || shape(g) != shape(w) || seen && g.Outcome == report.Clean && shape(w) != "[]" {
+					t.Errorf("%s: %v, %s; want %v, %s", path, g.Outcome, shape(g), w.Outcome, shape(w))
+				}
+				if g.SHA256 != w.SHA256 && (seen || g.SHA256 != [32]byte{}) || g.Type != w.Type || g.Size != w.Size {
+					t.Errorf("%s: another hash, type or size", path)
+				}
+			}
+			if r.Complete && r.Tally.Outcomes[report.Unscanned]+r.Tally.Outcomes[report.TimedOut] == 0 {
+				t.Error("all was seen")
+			}
+		})
 	}
 }
 

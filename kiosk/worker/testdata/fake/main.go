@@ -270,8 +270,43 @@ func yaraworker(how string) {
 	case "yara-looks":
 		tryToWrite()
 		look()
+	case "taken-over", "taken-over-babbles", "taken-over-dies", "taken-over-hangs":
+		takenOver(strings.TrimPrefix(how, "taken-over-"))
 	}
 	time.Sleep(time.Hour)
+}
+
+// takenOver is a yaraworker in which an attacker's code runs: it finds nothing in anything, or it talks nonsense, or it ends.
+func takenOver(how string) {
+	requests, out := frame.NewReader(os.NewFile(5, "requests")), os.NewFile(6, "answers")
+	answers := frame.NewWriter(out)
+	say := func(a slot.Answer) {
+		if answers.Write(a) != nil || answers.Flush() != nil {
+			os.Exit(1)
+		}
+	}
+	say(slot.Answer{Ready: &slot.Ready{Rules: 1}})
+	for {
+		var r slot.Request
+		if requests.Next(&r) != nil {
+			os.Exit(1)
+		}
+		switch how {
+		case "babbles":
+			_, _ = out.Write(bytes.Repeat([]byte{0, 0, 0, 5, 0xFF}, 100))
+			time.Sleep(time.Hour)
+		case "dies":
+			os.Exit(1)
+		case "hangs":
+			time.Sleep(time.Hour)
+		}
+		for _, p := range r.Batch {
+			say(slot.Answer{Done: &slot.Done{ID: p.ID, Scanned: true}})
+		}
+		if r.Stream != nil { // it has the choice to leave blocks out
+			say(slot.Answer{Done: &slot.Done{ID: r.Stream.ID, Scanned: true}})
+		}
+	}
 }
 
 // tryToWrite does what a libyara in an attacker's hands would do to the bytes that are being hashed.
