@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pratique/kiosk/usb/lun"
 	"pratique/scanner/blocks"
 	"pratique/scanner/report"
@@ -133,7 +135,10 @@ func (s *slowStick) ReadAt(p []byte, off int64) (int, error) {
 		s.free = now
 	}
 	s.free = s.free.Add(stickLatency + time.Duration(int64(len(p))*int64(time.Second)/stickRate))
-	time.Sleep(time.Until(s.free))
+	// Not time.Sleep: that may be late by as much as the stick needs for a request.
+	rest := unix.NsecToTimespec(max(0, time.Until(s.free)).Nanoseconds())
+	for unix.Nanosleep(&rest, &rest) == unix.EINTR {
+	}
 	return n, err
 }
 
@@ -180,9 +185,13 @@ func TestT24_SlowStickIsReadAtItsRate(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("%d MB: in order %v, screened %v: %.3f", used/1_000_000, inOrder, took, took.Seconds()/inOrder.Seconds())
-	// The second reading is on top: what it reads, and the capacity's trials, one request each.
-	again := time.Duration(r.Again.Bytes*int64(time.Second)/stickRate) + time.Second
-	if took > time.Duration(limit*float64(inOrder))+again+2*time.Second { // and for the processes to start, on a busy machine
+	// On a busy machine, and of little, what is on top counts: the second reading, one request for each block and each trial
+	// of the capacity, and the start of the processes.
+	top := time.Duration(r.Again.Bytes*int64(time.Second)/stickRate) + 3*time.Second
+	if *slowFull {
+		top = 0
+	}
+	if took > time.Duration(limit*float64(inOrder))+top {
 		t.Errorf("screened in %v, where reading takes %v", took, inOrder)
 	}
 }
