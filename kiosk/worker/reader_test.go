@@ -54,7 +54,7 @@ func TestT04_ScanOverAChannelSaysWhatAScanOfTheFileSays(t *testing.T) {
 	files := among(file{"needle.bin", append(make([]byte, 3<<20), "NEEDLE"...)})
 	img := stick(t, files...)
 	src, size := medium(t, img)
-	cfg := Config{Dir: programs, Slots: 2, Rules: compiled(t, `rule needle { strings: $a = "NEEDLE" condition: $a }`), Stderr: os.Stderr}
+	cfg := Config{Dir: programs, Slots: 2, Rules: compiled(t, `rule needle { strings: $a = "NEEDLE" condition: $a }`), Stderr: os.Stderr, Seed: [32]byte{4}}
 	var items [2][]string
 	var reports [2]report.Report
 	for i, from := range []*os.File{src, served(t, image{src, size})} {
