@@ -38,6 +38,7 @@ var plan = map[string][]string{
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},
 	"rules/blocklist":    {"golang.org/x/sys"},
+	"rules/pack":         {"rules", "scanner/report", "github.com/theupdateframework/go-tuf/v2"},
 	"rules/split":        {"scanner/slot"},
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
 	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
@@ -75,7 +76,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string

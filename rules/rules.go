@@ -4,7 +4,7 @@
 //
 // A pack is a folder:
 //
-//	pack.toml          name and version
+//	pack.toml          name and version, and what a pack needs to be signed (Manifest)
 //	yara/*.yar         rules; a rule's meta "severity" (inform, warn, block) decides what a match does, absent means block
 //	hashes.txt         SHA-256, SHA-1 or MD5 in hex, one a line, '#' comments
 //	policy/CLASS.toml  what a medium for that equipment class may hold
@@ -56,19 +56,13 @@ type Pack struct {
 
 // LoadFS reads a pack from a folder.
 func LoadFS(fsys fs.FS) (Pack, error) {
-	var head struct {
-		Name    string `toml:"name"`
-		Version uint64 `toml:"version"`
-	}
 	text, err := fs.ReadFile(fsys, "pack.toml")
 	if err != nil {
 		return Pack{}, fmt.Errorf("rule pack: %w", err)
 	}
-	if err := decodeStrict(text, &head); err != nil {
-		return Pack{}, fmt.Errorf("rule pack: pack.toml: %w", err)
-	}
-	if head.Name == "" || head.Version == 0 {
-		return Pack{}, errors.New("rule pack: pack.toml has no name or no version")
+	head, err := ParseManifest(text)
+	if err != nil {
+		return Pack{}, fmt.Errorf("rule pack: %w", err)
 	}
 	pack := Pack{Name: head.Name, Version: head.Version, Policies: map[string]Policy{}}
 	sum := newPackDigest()

@@ -43,7 +43,7 @@ func TestLoadPackRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 	for name, change := range map[string]func(fstest.MapFS){
 		"no head":            func(m fstest.MapFS) { delete(m, "pack.toml") },
-		"unknown key":        set("pack.toml", "name = \"x\"\nversion = 1\nauthor = \"y\"\n"),
+		"unknown key":        set("pack.toml", "name = \"x\"\nversion = 1\ncolour = \"y\"\n"),
 		"no version":         set("pack.toml", "name = \"x\"\n"),
 		"no policy":          func(m fstest.MapFS) { delete(m, "policy/general.toml") },
 		"policy of another":  set("policy/imaging.toml", "class = \"general\"\nallow_types = [\"*\"]\n"),
