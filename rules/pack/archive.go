@@ -108,7 +108,7 @@ func OpenArchive(r io.ReaderAt, size int64) (*Archive, error) {
 		switch last := len(a.entries) - 1; {
 		case last < 0 && e.name != manifestName:
 			return nil, refuse(Malformed, "the pack file does not start with %s", manifestName)
-		case last == maxFiles:
+		case len(a.entries) == maxFiles:
 			return nil, refuse(TooLarge, "the pack holds more than %d files", maxFiles)
 		case last == 0 && e.name == manifestName, last > 0 && e.name <= a.entries[last].name:
 			return nil, refuse(Malformed, "%s is not in its place in the pack file, or stands there twice", e.name)

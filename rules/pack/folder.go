@@ -55,18 +55,20 @@ func (f *folder) open(name string) (*os.File, int64, error) {
 }
 
 // metadata is a source.
-func (f *folder) metadata(name string) ([]byte, error) {
-	file, _, err := f.open("metadata/" + name)
+func (f *folder) metadata(name string) ([]byte, error) { return f.read("metadata/" + name) }
+
+func (f *folder) read(name string) ([]byte, error) {
+	file, _, err := f.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxMetadata+1))
 	if err != nil {
-		return nil, refuse(NoRepository, "metadata/%s cannot be read: %v", name, cause(err))
+		return nil, refuse(NoRepository, "%s cannot be read: %v", name, cause(err))
 	}
 	if len(data) > maxMetadata {
-		return nil, refuse(TooLarge, "metadata/%s has more than %d bytes", name, maxMetadata)
+		return nil, refuse(TooLarge, "%s has more than %d bytes", name, maxMetadata)
 	}
 	return data, nil
 }

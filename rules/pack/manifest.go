@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -99,4 +100,25 @@ func parseVersion(s string) ([3]uint64, error) {
 		v[i] = n
 	}
 	return v, nil
+}
+
+func when(t time.Time) string { return t.UTC().Format("2 January 2006 15:04 UTC") }
+
+// list joins names for a sentence.
+func list(words []string) string {
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+	return strings.Join(words, "")
+}
+
+// fingerprint is a digest that two persons can read to each other.
+func fingerprint(data []byte) string {
+	sum := sha256.Sum256(data)
+	text := fmt.Sprintf("%x", sum[:16])
+	var parts []string
+	for i := 0; i < len(text); i += 4 {
+		parts = append(parts, text[i:i+4])
+	}
+	return strings.Join(parts, "-")
 }

@@ -116,15 +116,15 @@ type Meta struct {
 	NotAfter   time.Time `json:"not_after"` // of the pack itself
 	SHA256     string    `json:"sha256"`    // of the pack file, in hex
 	Size       int64     `json:"size"`
-	Issued     time.Time `json:"issued"`    // when the first person signed it
-	Published  time.Time `json:"published"` // when the publisher last said that it is the newest: its age counts from here
-	Expires    time.Time `json:"expires"`   // when the first part of what vouches for it runs out
-	Signers    []string  `json:"signers"`   // names of the keys that signed the pack
-	Needed     int       `json:"needed"`    // how many of them it takes
-	Root       int64     `json:"root"`      // version of the root file
-	Samples    []string  `json:"samples"`   // names of the files below samples/, clean/ and canaries/
-	Clean      []string  `json:"clean"`
-	Canaries   []string  `json:"canaries"`
+	Issued     time.Time `json:"issued"`            // when the first person signed it
+	Published  time.Time `json:"published"`         // when the publisher last said that it is the newest: its age counts from here
+	Expires    time.Time `json:"expires"`           // when the first part of what vouches for it runs out
+	Signers    []string  `json:"signers"`           // names of the keys that signed the pack
+	Needed     int       `json:"needed"`            // how many of them it takes
+	Root       int64     `json:"root"`              // version of the root file
+	Samples    []string  `json:"samples,omitempty"` // names of the files below samples/, clean/ and canaries/; not kept in the history
+	Clean      []string  `json:"clean,omitempty"`
+	Canaries   []string  `json:"canaries,omitempty"`
 	Installed  time.Time `json:"installed"` // by the kiosk's clock when it was staged
 }
 

@@ -149,23 +149,28 @@ func (st *Staged) copyPack(ctx context.Context, repo *folder, t target) (err err
 }
 
 func newRecord(v *verdict, a *Archive, old *generation, now time.Time) record {
-	m := a.Manifest
-	r := record{
-		Meta: Meta{
-			Name: m.Name, Version: m.Version, Author: m.Author, MinVersion: m.MinVersion, Severities: m.Severities, Changes: m.Changes,
-			NotAfter: m.NotAfter.UTC(), SHA256: fmt.Sprintf("%x", v.sha256), Size: v.size, Issued: v.issued, Published: v.published,
-			Expires: v.expires, Signers: v.signers, Needed: v.needed, Root: v.root,
-			Samples: a.Names("samples"), Clean: a.Names("clean"), Canaries: a.Names("canaries"),
-			Installed: now.UTC().Truncate(time.Second),
-		},
-		Floor: v.published, First: v.firstRoot, Roots: len(v.roots),
-	}
+	m := newMeta(a, v.sha256[:], v.size)
+	m.Issued, m.Published, m.Expires, m.Installed = v.issued, v.published, v.expires, now.UTC().Truncate(time.Second)
+	m.Signers, m.Needed, m.Root = v.signers, v.needed, v.root
+	r := record{Meta: m, Floor: v.published, First: v.firstRoot, Roots: len(v.roots)}
 	if old != nil {
 		r.Floor = later(r.Floor, old.record.Floor)
-		r.History = append([]Meta{old.record.Meta}, old.record.History...)
+		was := old.record.Meta
+		was.Samples, was.Clean, was.Canaries = nil, nil, nil // of no use without the pack
+		r.History = append([]Meta{was}, old.record.History...)
 		r.History = r.History[:min(len(r.History), maxHistory)]
 	}
 	return r
+}
+
+// newMeta is what a pack file says of itself.
+func newMeta(a *Archive, sum []byte, size int64) Meta {
+	m := a.Manifest
+	return Meta{
+		Name: m.Name, Version: m.Version, Author: m.Author, MinVersion: m.MinVersion, Severities: m.Severities, Changes: m.Changes,
+		NotAfter: m.NotAfter.UTC(), SHA256: fmt.Sprintf("%x", sum), Size: size,
+		Samples: a.Names("samples"), Clean: a.Names("clean"), Canaries: a.Names("canaries"),
+	}
 }
 
 // writeEvidence writes what vouches for the pack. A crash leaves a staging folder, which Open removes.
