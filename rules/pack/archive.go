@@ -52,10 +52,10 @@ func allowedName(name string) error {
 	top, rest, below := strings.Cut(name, "/")
 	ext := path.Ext(name)
 	switch {
-	case !below && (name == manifestName || name == "hashes.txt" || name == "README.md"):
+	case !below && (name == manifestName || name == "hashes.txt" || name == "settings.toml" || name == "README.md"):
 	case below && top == "yara" && (ext == ".yar" || ext == ".yara"):
-	case below && top == "policy" && ext == ".toml" && !strings.Contains(rest, "/"):
-	case below && (top == "samples" || top == "clean" || top == "canaries"):
+	case below && !strings.Contains(rest, "/") && (top == "hashes" && ext == ".txt" || top == "policy" && ext == ".toml" || top == "samples" && ext == ".toml"):
+	case below && top == "clean":
 	default:
 		return errors.New("nothing in a pack is read from there")
 	}
@@ -179,6 +179,23 @@ func (a *Archive) Names(folder string) []string {
 		}
 	}
 	return names
+}
+
+// Load reads the rules out of a pack file, and refuses one with files in it that were not loaded: a list that a kiosk passes
+// over is a hole in what it looks for.
+func Load(a *Archive) (rules.Pack, error) {
+	p, err := rules.LoadFS(a)
+	if err != nil {
+		return rules.Pack{}, refuse(Malformed, "%v", err)
+	}
+	lists := len(a.Names("hashes"))
+	if _, ok := a.find("hashes.txt"); ok {
+		lists++
+	}
+	if len(p.YARA) != len(a.Names("yara")) || len(p.Lists) != lists || len(p.Policies) != len(a.Names("policy")) {
+		return rules.Pack{}, refuse(Malformed, "the pack holds rules, lists or policies that this program does not read")
+	}
+	return p, nil
 }
 
 // WriteArchive writes the pack file of a source folder and returns its manifest. Files and folders whose name starts with a

@@ -34,7 +34,7 @@ func openBytes(data []byte) (*Archive, error) {
 func TestArchiveIsAFileSystem(t *testing.T) {
 	a, err := openBytes(archive(t, sources(1)))
 	must(t, err)
-	if err := fstest.TestFS(a, "pack.toml", "yara/a.yar", "yara/more/b.yar", "samples/a.txt"); err != nil {
+	if err := fstest.TestFS(a, "pack.toml", "yara/a.yar", "yara/more/b.yar", "clean/b.txt"); err != nil {
 		t.Error(err)
 	}
 	want, err := rules.LoadFS(sources(1))
@@ -54,7 +54,7 @@ func TestSameSourceGivesTheSameBytes(t *testing.T) {
 		touched[name] = &fstest.MapFile{Data: f.Data, Mode: 0o755, ModTime: time.Now()}
 	}
 	touched[".git/HEAD"] = &fstest.MapFile{Data: []byte("ref")}
-	touched["samples/.gitignore"] = &fstest.MapFile{Data: []byte("*")}
+	touched["clean/.gitignore"] = &fstest.MapFile{Data: []byte("*")}
 	if !bytes.Equal(first, archive(t, touched)) {
 		t.Error("the bytes depend on more than names and content")
 	}
@@ -78,7 +78,7 @@ func TestSameSourceGivesTheSameBytes(t *testing.T) {
 		must(t, err)
 		names = append(names, h.Name)
 	}
-	want := []string{"pack.toml", "canaries/c.txt", "clean/b.txt", "hashes.txt", "policy/general.toml", "samples/a.txt", "yara/a.yar", "yara/more/b.yar"}
+	want := []string{"pack.toml", "clean/b.txt", "clean/more/c.bin", "hashes.txt", "policy/general.toml", "yara/a.yar", "yara/more/b.yar"}
 	if !slices.Equal(names, want) {
 		t.Errorf("tar lists %q", names)
 	}
@@ -106,15 +106,16 @@ func TestBuildRefusesWhatNoKioskWouldTake(t *testing.T) {
 		words  string
 	}{
 		"a file that nobody reads":  {set("rules/a.yar", ""), "nothing in a pack is read from there"},
-		"a list that nobody reads":  {set("hashes/more.txt", ""), "nothing in a pack is read from there"},
+		"a list that nobody reads":  {set("hashes/more/a.txt", ""), "nothing in a pack is read from there"},
 		"no YARA file in yara":      {set("yara/a.txt", ""), "nothing in a pack is read from there"},
+		"samples that are kept":     {set("samples/a.exe", ""), "nothing in a pack is read from there"},
 		"a policy too deep":         {set("policy/a/b.toml", ""), "nothing in a pack is read from there"},
-		"a long name":               {set("samples/"+strings.Repeat("x", 93), ""), "more than 100 characters"},
-		"a name with a space":       {set("samples/a b", ""), "other characters"},
-		"a name that means a drive": {set("samples/c:x", ""), "other characters"},
-		"case alone":                {set("samples/A.txt", ""), "only in the case"},
+		"a long name":               {set("clean/"+strings.Repeat("x", 95), ""), "more than 100 characters"},
+		"a name with a space":       {set("clean/a b", ""), "other characters"},
+		"a name that means a drive": {set("clean/c:x", ""), "other characters"},
+		"case alone":                {set("clean/B.txt", ""), "only in the case"},
 		"a link": {func(m fstest.MapFS) fstest.MapFS {
-			m["samples/l"] = &fstest.MapFile{Data: []byte("x"), Mode: fs.ModeSymlink}
+			m["clean/l"] = &fstest.MapFile{Data: []byte("x"), Mode: fs.ModeSymlink}
 			return m
 		}, "not a regular file"},
 		"another product":   {manifest(func(m *rules.Manifest) { m.Product = "other" }), `for the product "other"`},
@@ -170,7 +171,7 @@ func TestT29_MaliciousPackFilesAreRefused(t *testing.T) {
 		}
 		return write(files...)
 	}
-	good := named("samples/a")
+	good := named("clean/a")
 	if _, err := openBytes(good); err != nil {
 		t.Fatal(err)
 	}
@@ -186,22 +187,22 @@ func TestT29_MaliciousPackFilesAreRefused(t *testing.T) {
 		"empty":                   {nil, "ends in the middle"},
 		"only an end":             {make([]byte, 1024), "is empty"},
 		"traversal":               {named("../../etc/cron.d/x"), "starts with a dot"},
-		"traversal inside":        {named("samples/../../x"), "starts with a dot"},
+		"traversal inside":        {named("clean/../../x"), "starts with a dot"},
 		"absolute":                {named("/etc/passwd"), "is empty or starts with a dot"},
-		"backslash":               {named(`samples\..\x`), "other characters"},
-		"duplicate":               {named("samples/a", "samples/a"), "stands there twice"},
+		"backslash":               {named(`clean\..\x`), "other characters"},
+		"duplicate":               {named("clean/a", "clean/a"), "stands there twice"},
 		"duplicate manifest":      {named("pack.toml"), "stands there twice"},
-		"case clash":              {named("samples/A", "samples/a"), "case of its letters"},
-		"file and folder":         {named("samples/a", "samples/a/b"), "is a file and a folder"},
-		"out of order":            {named("samples/b", "samples/a"), "not in its place"},
-		"symbolic link":           {write(file{tar.Header{Name: "samples/a", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, ""}), "not a plain file"},
-		"hard link":               {write(file{tar.Header{Name: "samples/a", Typeflag: tar.TypeLink, Linkname: "pack.toml"}, ""}), "not a plain file"},
-		"device":                  {write(file{tar.Header{Name: "samples/a", Typeflag: tar.TypeBlock}, ""}), "not a plain file"},
-		"folder":                  {write(file{tar.Header{Name: "samples/", Typeflag: tar.TypeDir}, ""}), "is empty"},
-		"executable":              {write(file{tar.Header{Name: "samples/a", Mode: 0o755}, ""}), "not a plain file"},
-		"owner":                   {write(file{tar.Header{Name: "samples/a", Uname: "root"}, ""}), "not a plain file"},
-		"time":                    {write(file{tar.Header{Name: "samples/a", ModTime: today}, ""}), "not a plain file"},
-		"PAX header":              {write(file{tar.Header{Name: "samples/a", Format: tar.FormatPAX, PAXRecords: map[string]string{"x.y": "z"}}, ""}), "not a plain file"},
+		"case clash":              {named("clean/A", "clean/a"), "case of its letters"},
+		"file and folder":         {named("clean/a", "clean/a/b"), "is a file and a folder"},
+		"out of order":            {named("clean/b", "clean/a"), "not in its place"},
+		"symbolic link":           {write(file{tar.Header{Name: "clean/a", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, ""}), "not a plain file"},
+		"hard link":               {write(file{tar.Header{Name: "clean/a", Typeflag: tar.TypeLink, Linkname: "pack.toml"}, ""}), "not a plain file"},
+		"device":                  {write(file{tar.Header{Name: "clean/a", Typeflag: tar.TypeBlock}, ""}), "not a plain file"},
+		"folder":                  {write(file{tar.Header{Name: "clean/", Typeflag: tar.TypeDir}, ""}), "is empty"},
+		"executable":              {write(file{tar.Header{Name: "clean/a", Mode: 0o755}, ""}), "not a plain file"},
+		"owner":                   {write(file{tar.Header{Name: "clean/a", Uname: "root"}, ""}), "not a plain file"},
+		"time":                    {write(file{tar.Header{Name: "clean/a", ModTime: today}, ""}), "not a plain file"},
+		"PAX header":              {write(file{tar.Header{Name: "clean/a", Format: tar.FormatPAX, PAXRecords: map[string]string{"x.y": "z"}}, ""}), "not a plain file"},
 		"cut in the end":          {good[:len(good)-512], "goes on after its end"},
 		"cut in a file":           {good[:len(good)-1024-300], "padding"},
 		"something behind":        {append(bytes.Clone(good), 0), "goes on after its end"},
@@ -242,7 +243,7 @@ func TestT29_SizesInHeadersAreNotBelieved(t *testing.T) {
 	text := sources(1)["pack.toml"].Data
 	must(t, writeEntry(&many, manifestName, int64(len(text)), bytes.NewReader(text)))
 	for i := range maxFiles {
-		must(t, writeEntry(&many, fmt.Sprintf("samples/%05d", i), 0, strings.NewReader("")))
+		must(t, writeEntry(&many, fmt.Sprintf("clean/%05d", i), 0, strings.NewReader("")))
 	}
 	many.Write(make([]byte, 1024))
 	if _, err := openBytes(many.Bytes()); err == nil || !strings.Contains(err.Error(), "more than 20000 files") {

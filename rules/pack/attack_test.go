@@ -309,28 +309,32 @@ func TestT14_ForgedOldAndBrokenPacksAreRefused(t *testing.T) { runAttacks(t, tru
 func TestT29_MaliciousUpdateSticksAreRefusedByANewKiosk(t *testing.T) { runAttacks(t, false) }
 
 func runAttacks(t *testing.T, installed bool) {
+	base := newRig(t)
+	base.publish(1)
+	base.oldStick = base.stick()
+	base.publish(2)
+	kiosk := base.store()
+	if installed {
+		must(t, install(kiosk, base.dir, base.now))
+		base.now = base.now.Add(time.Hour)
+		base.again()
+		must(t, install(kiosk, base.dir, base.now))
+	}
 	for _, a := range attacks {
 		if !installed && (a.reason == Older || a.reason == TwoVersions) {
 			continue // without a memory, what is old and in date is new
 		}
 		t.Run(a.name, func(t *testing.T) {
-			r := newRig(t)
-			r.publish(1)
-			r.oldStick = r.stick()
-			r.publish(2)
+			t.Parallel()
+			r := base.copy(t)
 			s := r.store()
-			want := uint64(0)
-			if installed {
-				must(t, install(s, r.dir, r.now))
-				r.now = r.now.Add(time.Hour)
-				r.again()
-				must(t, install(s, r.dir, r.now))
-				want = 2
-			}
-			r.pristine = r.stick()
 			repository, now := a.make(r, r.oldStick)
-			if installed && strings.HasPrefix(a.name, "expired publication, clock") {
-				want = 4
+			want := uint64(0)
+			if m, err := s.Meta(); err == nil { // most attacks leave that to the kiosk's own past
+				want = m.Version
+			}
+			if installed && want < 2 {
+				t.Fatal("nothing to attack")
 			}
 			before := tree(t, s.dir)
 			st, err := s.Stage(t.Context(), repository, now)
@@ -356,7 +360,7 @@ func runAttacks(t *testing.T, installed bool) {
 func newGood(r *rig) string {
 	r.t.Helper()
 	r.dir, r.signers = r.pristine, []person{dora, emil}
-	for range 4 { // numbers above those of what an attack had the kiosk install
+	for range 2 { // numbers above those of what an attack had the kiosk install
 		r.again()
 	}
 	r.publish(9)

@@ -20,10 +20,11 @@
 //	pack.toml           name, version, author, product, min_version, not_after, severities, changes (rules.Manifest)
 //	yara/**.yar         rules
 //	hashes.txt          hash list
+//	hashes/*.txt        more of them
+//	settings.toml       structural settings for all classes
 //	policy/CLASS.toml   equipment policies
-//	samples/**          what must be found
+//	samples/*.toml      what must be found
 //	clean/**            what must not be found
-//	canaries/**         what every engine path must find
 //	README.md           for people
 //
 // Any other name is refused, since nothing would ever look at that file. The same folder gives the same bytes.
@@ -122,9 +123,8 @@ type Meta struct {
 	Signers    []string  `json:"signers"`           // names of the keys that signed the pack
 	Needed     int       `json:"needed"`            // how many of them it takes
 	Root       int64     `json:"root"`              // version of the root file
-	Samples    []string  `json:"samples,omitempty"` // names of the files below samples/, clean/ and canaries/; not kept in the history
+	Samples    []string  `json:"samples,omitempty"` // names of the files below samples/ and clean/; not kept in the history
 	Clean      []string  `json:"clean,omitempty"`
-	Canaries   []string  `json:"canaries,omitempty"`
 	Installed  time.Time `json:"installed"` // by the kiosk's clock when it was staged
 }
 

@@ -100,9 +100,8 @@ func sources(version uint64) fstest.MapFS {
 		"yara/more/b.yar":     {Data: []byte("rule b { condition: false }\n")},
 		"hashes.txt":          {Data: bytes.Repeat([]byte("a"), 64)},
 		"policy/general.toml": {Data: []byte("class = \"general\"\nallow_types = [\"*\"]\n")},
-		"samples/a.txt":       {Data: []byte("harmless")},
 		"clean/b.txt":         {Data: []byte("clean")},
-		"canaries/c.txt":      {Data: []byte("canary")},
+		"clean/more/c.bin":    {Data: []byte{0, 1, 2}},
 	}
 }
 
@@ -190,6 +189,22 @@ func (r *rig) store() *Store {
 		r.kiosks = r.kiosk()
 	}
 	return r.kiosks
+}
+
+// copy is the same repository and kiosk once more, for one attack.
+func (r *rig) copy(t testing.TB) *rig {
+	t.Helper()
+	c := *r
+	c.t = t
+	c.dir, c.pristine = t.TempDir(), t.TempDir()
+	must(t, os.CopyFS(c.dir, os.DirFS(r.dir)))
+	must(t, os.CopyFS(c.pristine, os.DirFS(r.dir)))
+	store := t.TempDir()
+	must(t, os.CopyFS(store, os.DirFS(r.store().dir)))
+	var err error
+	c.kiosks, err = Open(store, r.root())
+	must(t, err)
+	return &c
 }
 
 // install takes a repository into a store.

@@ -30,6 +30,12 @@ type Signer interface {
 	Sign(message []byte) ([]byte, error)
 }
 
+// Check says what is wrong with a key, if something is.
+func (k Key) Check() error {
+	_, _, err := k.tuf()
+	return err
+}
+
 // tuf is the key as repositories list it, with its id.
 func (k Key) tuf() (*metadata.Key, string, error) {
 	if len(k.Public) != ed25519.PublicKeySize || !isKeyName(k.Name) {

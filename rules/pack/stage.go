@@ -96,8 +96,8 @@ func (st *Staged) stage(ctx context.Context, repository string, now time.Time) e
 	if !st.file.Manifest.NotAfter.Equal(v.notAfter) {
 		return refuse(Malformed, "pack.toml has another not_after than what was signed")
 	}
-	if st.pack, err = rules.LoadFS(st.file); err != nil {
-		return refuse(Malformed, "%v", err)
+	if st.pack, err = Load(st.file.Archive); err != nil {
+		return err
 	}
 	st.record = newRecord(v, st.file.Archive, old, now)
 	return st.writeEvidence(v)
@@ -156,7 +156,7 @@ func newRecord(v *verdict, a *Archive, old *generation, now time.Time) record {
 	if old != nil {
 		r.Floor = later(r.Floor, old.record.Floor)
 		was := old.record.Meta
-		was.Samples, was.Clean, was.Canaries = nil, nil, nil // of no use without the pack
+		was.Samples, was.Clean = nil, nil // of no use without the pack
 		r.History = append([]Meta{was}, old.record.History...)
 		r.History = r.History[:min(len(r.History), maxHistory)]
 	}
@@ -169,7 +169,7 @@ func newMeta(a *Archive, sum []byte, size int64) Meta {
 	return Meta{
 		Name: m.Name, Version: m.Version, Author: m.Author, MinVersion: m.MinVersion, Severities: m.Severities, Changes: m.Changes,
 		NotAfter: m.NotAfter.UTC(), SHA256: fmt.Sprintf("%x", sum), Size: size,
-		Samples: a.Names("samples"), Clean: a.Names("clean"), Canaries: a.Names("canaries"),
+		Samples: a.Names("samples"), Clean: a.Names("clean"),
 	}
 }
 
@@ -197,7 +197,7 @@ func (st *Staged) Meta() Meta { return st.record.Meta }
 // Same reports whether the pack is the one in force already, and only what vouches for it is newer.
 func (st *Staged) Same() bool { return st.same }
 
-// Files is the pack as a file system, for its samples, clean files and canaries, until Commit or Discard.
+// Files is the pack as a file system, for its samples and clean files, until Commit or Discard.
 func (st *Staged) Files() *Archive { return st.file.Archive }
 
 // Commit puts the pack in force and ends the import. A crash on the way leaves either the old pack in force or the new one,

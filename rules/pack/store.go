@@ -241,14 +241,14 @@ func (s *Store) Current() (rules.Pack, Meta, error) {
 		return rules.Pack{}, Meta{}, err
 	}
 	defer a.Close()
-	pack, err := rules.LoadFS(a)
+	pack, err := Load(a.Archive)
 	if err != nil {
 		return rules.Pack{}, Meta{}, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
 	return pack, meta, nil
 }
 
-// Files opens the pack in force, verified again, for its samples and canaries. The caller closes it.
+// Files opens the pack in force, verified again, for its samples and clean files. The caller closes it.
 func (s *Store) Files() (*File, Meta, error) {
 	for {
 		g, err := s.load()

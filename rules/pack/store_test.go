@@ -19,13 +19,13 @@ func TestPackIsInstalledAndTold(t *testing.T) {
 	must(t, err)
 	m := st.Meta()
 	if m.Name != "core" || m.Version != 1 || m.Author != "security team" || !slices.Equal(m.Signers, []string{"dora", "emil"}) || m.Needed != 2 ||
-		!slices.Equal(m.Changes, []string{"change 1"}) || !slices.Equal(m.Samples, []string{"samples/a.txt"}) ||
-		!slices.Equal(m.Clean, []string{"clean/b.txt"}) || !slices.Equal(m.Canaries, []string{"canaries/c.txt"}) ||
+		!slices.Equal(m.Changes, []string{"change 1"}) || len(m.Samples) != 0 ||
+		!slices.Equal(m.Clean, []string{"clean/b.txt", "clean/more/c.bin"}) ||
 		!m.Published.Equal(today) || !m.Expires.Equal(today.Add(30*daysOf)) || m.Root != 1 {
 		t.Errorf("told %+v", m)
 	}
-	if text, err := fs.ReadFile(st.Files(), "samples/a.txt"); err != nil || string(text) != "harmless" {
-		t.Errorf("sample %q, %v", text, err)
+	if text, err := fs.ReadFile(st.Files(), "clean/b.txt"); err != nil || string(text) != "clean" {
+		t.Errorf("clean file %q, %v", text, err)
 	}
 	wantInForce(t, s, 0)
 	must(t, st.Commit())
