@@ -354,9 +354,9 @@ func FuzzMetadata(f *testing.F) {
 			}
 			return data, nil // the same file in every role
 		}
-		if _, err := verify(read, first, nil, time.Time{}, today); err == nil {
+		if _, err := verify(read, first, nil, floors{}, today); err == nil {
 			t.Error("taken")
 		}
-		_, _ = verify(read, data, nil, time.Time{}, today)
+		_, _ = verify(read, data, nil, floors{}, today)
 	})
 }

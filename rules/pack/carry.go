@@ -34,7 +34,7 @@ func Carry(ctx context.Context, dir, dest string, now time.Time) (err error) {
 		}
 		return data, err
 	}
-	v, err := verify(read, first, nil, time.Time{}, now)
+	v, err := verify(read, first, nil, floors{}, now)
 	if err != nil {
 		return err
 	}

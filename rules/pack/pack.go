@@ -56,7 +56,8 @@
 // A kiosk judges expiry at the latest of its clock, the newest issued time that it ever accepted and the one in hand. So a
 // clock that is set back revives nothing, and a dead clock does not lock new packs out. A thief of the publisher's key can
 // set that time forward, but only as far as the pack that two persons signed is good for, because the whole repository must
-// be in date at that time. The version of a pack only grows: whoever wants an older pack back builds it with a new, higher
+// be in date at that time; and once the root keys have given the publisher's role to another key, all that the old one said
+// is void, its time and its numbers. The version of a pack only grows: whoever wants an older pack back builds it with a new, higher
 // version. Two packs with one version are refused.
 //
 // # Store
@@ -76,7 +77,9 @@ package pack
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Program is the version of the program that a pack's min_version is held against.
@@ -104,6 +107,10 @@ const (
 	maxPackLife = 400 * 24 * time.Hour
 	// Entries of the store's history: a pack each day for three years.
 	maxHistory = 1_000
+	// Of so many of them the notes on changes are kept, so that a record stays readable in one go.
+	maxNotes = 20
+	// Longer messages than this are made by an enemy.
+	maxWords = 600
 )
 
 // Meta is what is known of a pack beside its content.
@@ -155,8 +162,15 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return "rule pack refused: " + r.Text }
 
+// refuse makes a Refusal whose words can be shown: what they quote of an unsigned file cannot move a cursor or turn a line.
 func refuse(reason Reason, format string, args ...any) error {
-	return &Refusal{reason, fmt.Sprintf(format, args...)}
+	text := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, fmt.Sprintf(format, args...)))
+	return &Refusal{reason, string(text[:min(len(text), maxWords)])}
 }
 
 // Errors that callers branch on.

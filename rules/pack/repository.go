@@ -1,13 +1,11 @@
 package pack
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -150,154 +148,6 @@ func addKeys(to map[string]*metadata.Key, keys []Key) (ids []string, err error) 
 		ids = append(ids, id)
 	}
 	return ids, nil
-}
-
-// Publication is what Publish needs.
-type Publication struct {
-	Pack     string  // pack file; "" publishes what is published already, with new dates
-	Signed   *Signed // of Pack
-	Key      Key     // the publisher's
-	Signer   Signer
-	Now      time.Time
-	GoodFor  time.Duration // at most MaxPublishedLife
-	Progress func(file string)
-}
-
-// Publish puts a signed pack into a repository and says that it is the newest. Before the first byte is written, the
-// outcome is verified as a kiosk would that trusts the repository's first root file. The timestamp is written last, so that
-// a publication that breaks off leaves the one before in force.
-func Publish(ctx context.Context, dir string, p Publication) error {
-	if p.GoodFor <= 0 || p.GoodFor > MaxPublishedLife {
-		return fmt.Errorf("a publication is good for 1 to %d days", int(MaxPublishedLife.Hours()/24))
-	}
-	r, err := readRepository(dir)
-	if err != nil {
-		return err
-	}
-	f, err := openFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var files []newFile // in the order in which they are written
-	add := func(name string, data []byte, err error) error {
-		files = append(files, newFile{name, data})
-		return err
-	}
-	first := len(r.roots) == 0
-	switch {
-	case first && r.draftRoot == nil:
-		return refuse(NoRepository, "there is no repository, and no draft of one")
-	case first && p.Signed == nil:
-		return errors.New("a first publication needs a pack")
-	}
-	meta := map[string]*metadata.MetaFiles{}
-	if r.snapshot != nil {
-		maps.Copy(meta, r.snapshot.Signed.Meta)
-	}
-	now, issuedNow := p.Now.UTC().Truncate(time.Second), p.Now
-	if p.Signed != nil {
-		if r.snapshot != nil && int64(p.Signed.Meta.Version) < r.snapshot.Signed.Meta["rules.json"].Version {
-			return refuse(Older, "version %d is older than the published version %d; build it with a new, higher version", p.Signed.Meta.Version, r.snapshot.Signed.Meta["rules.json"].Version)
-		}
-		data, err := p.Signed.Encode()
-		name := fmt.Sprintf("metadata/%d.rules.json", p.Signed.Meta.Version)
-		if err := add(name, data, err); err != nil {
-			return err
-		}
-		meta["rules.json"] = metaFile(data, int64(p.Signed.Meta.Version))
-		if when, err := issued(p.Signed.m.Signed.UnrecognizedFields); err == nil {
-			issuedNow = later(issuedNow, when) // a signer's clock may be a little ahead
-		}
-	}
-	if r.draftRoot != nil {
-		version := r.draftTargets.Signed.Version
-		data, err := encode(r.draftTargets)
-		if err := add(fmt.Sprintf("metadata/%d.targets.json", version), data, err); err != nil {
-			return err
-		}
-		meta["targets.json"] = metaFile(data, version)
-		data, err = encode(r.draftRoot)
-		if err := add("metadata/"+rootFile(r.draftRoot.Signed.Version), data, err); err != nil {
-			return err
-		}
-	}
-	snapshot, timestamp := metadata.Snapshot(now.Add(p.GoodFor)), metadata.Timestamp(now.Add(p.GoodFor))
-	if r.timestamp != nil {
-		snapshot.Signed.Version, timestamp.Signed.Version = r.snapshot.Signed.Version+1, r.timestamp.Signed.Version+1
-	}
-	snapshot.Signed.Meta = meta
-	if err := addSignature(snapshot, p.Key, p.Signer); err != nil {
-		return err
-	}
-	data, err := encode(snapshot)
-	if err := add(fmt.Sprintf("metadata/%d.snapshot.json", snapshot.Signed.Version), data, err); err != nil {
-		return err
-	}
-	timestamp.Signed.Meta = map[string]*metadata.MetaFiles{"snapshot.json": metaFile(data, snapshot.Signed.Version)}
-	timestamp.Signed.UnrecognizedFields = issuedAt(issuedNow)
-	if err := addSignature(timestamp, p.Key, p.Signer); err != nil {
-		return err
-	}
-	data, err = encode(timestamp)
-	if err := add("metadata/timestamp.json", data, err); err != nil {
-		return err
-	}
-	v, err := r.rehearse(f, files, p.Now)
-	if err != nil {
-		return err
-	}
-	return write(ctx, dir, v, files, p)
-}
-
-type newFile struct {
-	name string
-	data []byte
-}
-
-// rehearse verifies what the repository will be, as a kiosk sees it that trusts the first root file.
-func (r *repository) rehearse(f *folder, files []newFile, now time.Time) (*verdict, error) {
-	read := func(name string) ([]byte, error) {
-		for _, n := range files {
-			if n.name == "metadata/"+name {
-				return n.data, nil
-			}
-		}
-		return f.metadata(name)
-	}
-	first, err := firstRoot(read)
-	if err != nil {
-		return nil, err
-	}
-	return verify(read, first, nil, time.Time{}, now)
-}
-
-// write puts the files in place: the pack first, the timestamp last.
-func write(ctx context.Context, dir string, v *verdict, files []newFile, p Publication) error {
-	for _, sub := range []string{"metadata", "targets/rules"} {
-		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(sub)), 0o755); err != nil {
-			return err
-		}
-	}
-	if p.Signed != nil {
-		in, err := os.Open(p.Pack)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		if err := replace(filepath.Join(dir, "targets", filepath.FromSlash(v.target.stored())), &contextReader{ctx, in}, v.target); err != nil {
-			return err
-		}
-	}
-	for _, f := range files {
-		if p.Progress != nil {
-			p.Progress(f.name)
-		}
-		if err := replaceBytes(filepath.Join(dir, filepath.FromSlash(f.name)), f.data); err != nil {
-			return err
-		}
-	}
-	return os.RemoveAll(filepath.Join(dir, draftDir)) // what was there is in force
 }
 
 func metaFile(data []byte, version int64) *metadata.MetaFiles {

@@ -150,13 +150,15 @@ func (r *rig) tryPublish(src fs.FS) error {
 			return err
 		}
 	}
-	return Publish(r.t.Context(), r.dir, Publication{Pack: file, Signed: s, Key: r.publisher.Key, Signer: r.publisher, Now: r.now, GoodFor: 30 * daysOf})
+	_, err = Publish(r.t.Context(), r.dir, Publication{Pack: file, Signed: s, Key: r.publisher.Key, Signer: r.publisher, Now: r.now, GoodFor: 30 * daysOf})
+	return err
 }
 
 // again publishes what is there with new dates.
 func (r *rig) again() {
 	r.t.Helper()
-	must(r.t, Publish(r.t.Context(), r.dir, Publication{Key: r.publisher.Key, Signer: r.publisher, Now: r.now, GoodFor: 30 * daysOf}))
+	_, err := Publish(r.t.Context(), r.dir, Publication{Key: r.publisher.Key, Signer: r.publisher, Now: r.now, GoodFor: 30 * daysOf})
+	must(r.t, err)
 }
 
 // stick is a copy of the repository as it is now.

@@ -66,12 +66,12 @@ func (st *Staged) stage(ctx context.Context, repository string, now time.Time) e
 	defer repo.Close()
 
 	var before *evidence
-	var floor time.Time
+	var times floors
 	st.number = 1
 	if old != nil {
-		before, floor, st.number = &old.evidence, old.record.Floor, old.number+1
+		before, times, st.number = &old.evidence, floors{old.record.Seen, old.record.Firm}, old.number+1
 	}
-	v, err := verify(repo.metadata, s.root, before, floor, now)
+	v, err := verify(repo.metadata, s.root, before, times, now)
 	if err != nil {
 		return err
 	}
@@ -152,13 +152,15 @@ func newRecord(v *verdict, a *Archive, old *generation, now time.Time) record {
 	m := newMeta(a, v.sha256[:], v.size)
 	m.Issued, m.Published, m.Expires, m.Installed = v.issued, v.published, v.expires, now.UTC().Truncate(time.Second)
 	m.Signers, m.Needed, m.Root = v.signers, v.needed, v.root
-	r := record{Meta: m, Floor: v.published, First: v.firstRoot, Roots: len(v.roots)}
+	r := record{Meta: m, Seen: v.floors.seen, Firm: v.floors.firm, First: v.firstRoot, Roots: len(v.roots)}
 	if old != nil {
-		r.Floor = later(r.Floor, old.record.Floor)
 		was := old.record.Meta
 		was.Samples, was.Clean = nil, nil // of no use without the pack
 		r.History = append([]Meta{was}, old.record.History...)
 		r.History = r.History[:min(len(r.History), maxHistory)]
+		for i := maxNotes; i < len(r.History); i++ {
+			r.History[i].Changes = nil
+		}
 	}
 	return r
 }

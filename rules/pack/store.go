@@ -31,7 +31,8 @@ type Store struct {
 // record is what a generation knows beside the evidence.
 type record struct {
 	Meta    Meta      `json:"meta"`
-	Floor   time.Time `json:"floor"` // newest signed time that was ever accepted
+	Seen    time.Time `json:"seen"` // floors
+	Firm    time.Time `json:"firm"`
 	First   int64     `json:"first_root"`
 	Roots   int       `json:"roots"`
 	History []Meta    `json:"history"` // what was in force before, newest first
@@ -159,10 +160,10 @@ func (s *Store) load() (*generation, error) {
 	}
 	// The clock stands still: what was good when it was taken stays in force after its expiry, and how long it may serve is
 	// the caller's policy.
-	g.verdict, err = verify(g.evidence.source, s.root, nil, time.Time{}, time.Time{})
+	g.verdict, err = verify(g.evidence.source, s.root, nil, floors{}, time.Time{})
 	if err != nil && s.newerRoot(&g.evidence) {
 		// The station got a newer root file by hand, which may know none of the keys of then.
-		g.verdict, err = verify(g.evidence.source, g.evidence.roots[0], nil, time.Time{}, time.Time{})
+		g.verdict, err = verify(g.evidence.source, g.evidence.roots[0], nil, floors{}, time.Time{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
@@ -288,7 +289,8 @@ func (s *Store) History() ([]Meta, error) {
 	return append([]Meta{g.record.Meta}, g.record.History...), nil
 }
 
-// Floor is the newest signed time that the store has accepted: it is later than that. Zero without a pack.
+// Floor is the newest signed time that the store has accepted: it is later than that, unless the publisher's key was stolen
+// and not yet replaced. Zero without a pack.
 func (s *Store) Floor() (time.Time, error) {
 	g, err := s.load()
 	if errors.Is(err, ErrNone) {
@@ -297,7 +299,7 @@ func (s *Store) Floor() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return g.record.Floor, nil
+	return g.record.Seen, nil
 }
 
 // File is an opened pack file.

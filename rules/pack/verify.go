@@ -29,6 +29,13 @@ type verdict struct {
 	published time.Time
 	expires   time.Time // the first of all dates
 	root      int64
+	floors    floors
+}
+
+// floors are times that are known to have passed.
+type floors struct {
+	seen time.Time // the newest issued time that was accepted, also on the publisher's word alone
+	firm time.Time // the same on the word of the security team, two persons or more
 }
 
 // source reads a metadata file of a repository, of at most maxMetadata bytes. A file that is not there is fs.ErrNotExist.
@@ -40,19 +47,22 @@ type check struct {
 	read source
 	old  *evidence // what is in force; nil for the first pack
 	now  time.Time // the latest time that is known to have passed
-	set  *trustedmetadata.TrustedMetadata
-	out  verdict
+	// clock and before are what now is made of.
+	clock  time.Time
+	before floors
+	set    *trustedmetadata.TrustedMetadata
+	out    verdict
 }
 
-// verify verifies a repository in memory. old is what is in force, floor the newest signed time that was ever accepted.
-func verify(read source, trustedRoot []byte, old *evidence, floor, now time.Time) (v *verdict, err error) {
+// verify verifies a repository in memory. old is what is in force, before what was known of time until then.
+func verify(read source, trustedRoot []byte, old *evidence, before floors, now time.Time) (v *verdict, err error) {
 	// A panic in the library is a repository that cannot be taken, not the end of the kiosk's daemon.
 	defer func() {
 		if r := recover(); r != nil {
 			v, err = nil, refuse(Malformed, "the repository cannot be understood")
 		}
 	}()
-	c := &check{read: read, old: old, now: later(now, floor)}
+	c := &check{read: read, old: old, clock: now, before: before, now: later(now, before.seen)}
 	steps := []func() error{func() error { return c.start(trustedRoot) }, c.roots, c.timestamp, c.snapshot, c.targets, c.rules}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -149,8 +159,11 @@ func (c *check) timestamp() error {
 		case err == nil, errors.Is(err, &metadata.ErrExpiredMetadata{}):
 		case c.rootsMoved() && errors.Is(err, &metadata.ErrUnsignedMetadata{}):
 			// The root keys took the publisher's key away: what it said last is void, or a thief could have locked every
-			// kiosk out with a high number (section 5.3.11 of the specification). The pack's version still only grows.
-			c.old = &evidence{}
+			// kiosk out with a high number (section 5.3.11 of the specification), or with a time far ahead. The pack's
+			// version still only grows.
+			c.old, c.before.seen = &evidence{}, c.before.firm
+			c.now = later(c.clock, c.before.firm)
+			c.set.RefTime = c.now
 		default:
 			return fmt.Errorf("%w: %v", ErrDamaged, err)
 		}
@@ -301,6 +314,7 @@ func (c *check) rules() error {
 		return fromLibrary(rulesRole, err)
 	}
 	c.out.evidence.rules, c.out.needed, c.out.notAfter = data, role.Threshold, m.Signed.Expires
+	c.out.floors = floors{later(c.before.seen, c.out.published), later(c.before.firm, c.out.target.issued)}
 	return nil
 }
 

@@ -171,8 +171,12 @@ func (p *program) publish(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	pub.Key, pub.Signer = key.Key, key
-	if err := pack.Publish(ctx, *to, pub); err != nil {
+	waiting, err := pack.Publish(ctx, *to, pub)
+	if err != nil {
 		return 0, err
+	}
+	if waiting != nil {
+		p.say("The draft of who may sign still waits, and what was before stays in force: %v", waiting)
 	}
 	_, digest, err := pack.FirstRoot(*to)
 	if err != nil {
