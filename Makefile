@@ -25,6 +25,7 @@ build: apt-build
 	$(CGO) -o $(BIN)/pratiqued ./kiosk/pratiqued
 	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
 	$(CGO) -o $(BIN)/usbreader ./kiosk/usbreader
+	$(CGO) -o $(BIN)/rulepack ./rules/rulepack
 	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker
 	$(STATIC) -o $(BIN)/usbgate ./kiosk/usbgate
 	$(STATIC) -o $(BIN)/clearcheck ./kiosk/clearcheck
