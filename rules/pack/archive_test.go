@@ -301,7 +301,7 @@ func TestT14_EveryChangedByteIsRefused(t *testing.T) {
 		must(t, err)
 		step := 1
 		if !*every {
-			step = len(data)/40 + 1 // a tenth and less: each costs a verification
+			step = len(data)/16 + 1 // less than a tenth: each costs a verification
 		}
 		for at := 0; at < len(data); at += step {
 			for _, flip := range []byte{1, 0x20, 0x80} {

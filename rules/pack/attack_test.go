@@ -65,7 +65,6 @@ var attacks = []attack{
 		r.now = r.now.Add(40 * daysOf)
 		r.publish(4)
 		must(r.t, install(r.store(), r.dir, r.now)) // now the station has seen a later time
-		must(r.t, os.RemoveAll(filepath.Join(stale, "draft")))
 		return stale, today
 	}, Older, "older than what this station has seen"},
 	{"expired pack, republished", func(r *rig, _ string) (string, time.Time) {
@@ -81,8 +80,25 @@ var attacks = []attack{
 	}, Expired, "the list of who may sign (root) ran out on"},
 	{"publisher's thief sets the time far ahead", forged(func(c *crafted) {
 		c.timestamp.Signed.UnrecognizedFields = issuedAt(today.Add(3000 * daysOf))
-		c.timestamp.Signed.Expires, c.snapshot.Signed.Expires = today.Add(4000*daysOf), today.Add(4000*daysOf)
+		c.timestamp.Signed.Expires, c.snapshot.Signed.Expires = today.Add(3050*daysOf), today.Add(3050*daysOf)
 	}), Expired, "(root) ran out on"},
+	{"publication that never goes stale", forged(func(c *crafted) {
+		c.timestamp.Signed.Expires = today.Add(200 * daysOf)
+	}), Malformed, "good for more than 90 days"},
+	{"old list of signers under a new root", func(r *rig, _ string) (string, time.Time) {
+		old, err := metadata.Targets().FromFile(filepath.Join(r.dir, "metadata/1.targets.json"))
+		must(r.t, err)
+		change := team()
+		change.Rules = keysOf(dora, fran)
+		must(r.t, Draft(r.dir, change, r.now))
+		r.signDrafts(anna, bert)
+		r.signers = []person{dora, fran}
+		r.publish(3)
+		r.craft(r.dir, func(c *crafted) {
+			c.targets, c.by["rules"] = old, []person{dora, emil} // it let emil sign
+		})
+		return r.dir, r.now
+	}, Malformed, "has number 1 and does not belong to"},
 	{"timestamp from before its pack", forged(func(c *crafted) {
 		c.timestamp.Signed.UnrecognizedFields = issuedAt(today.Add(-daysOf))
 	}), Malformed, "older than the pack that it leads to"},

@@ -47,9 +47,11 @@
 //   - a file has one spelling, the encoding of its content; so a changed byte anywhere is a changed file
 //   - every signature in a file is by a key that may sign it, and holds
 //   - metadata that names other metadata states its length and SHA-256; so does the target
+//   - targets.json has the number of the root file that it belongs to: who changes one changes both
 //   - "targets" delegates "rules" with the paths ["rules/*"], and at most "trust" with ["trust/*"], which is kept for trust
 //     files; "rules" delegates nothing and names exactly one file
-//   - rules.json and timestamp.json carry "issued", a signed time. A timestamp is not older than the rules that it leads to
+//   - rules.json and timestamp.json carry "issued", a signed time. A timestamp is not older than the rules that it leads to,
+//     and is good for at most 90 days from then
 //
 // # What holds an attacker
 //
@@ -125,7 +127,7 @@ type Meta struct {
 	SHA256     string    `json:"sha256"`    // of the pack file, in hex
 	Size       int64     `json:"size"`
 	Issued     time.Time `json:"issued"`            // when the first person signed it
-	Published  time.Time `json:"published"`         // when the publisher last said that it is the newest: its age counts from here
+	Published  time.Time `json:"published"`         // when the publisher last said that it is the newest
 	Expires    time.Time `json:"expires"`           // when the first part of what vouches for it runs out
 	Signers    []string  `json:"signers"`           // names of the keys that signed the pack
 	Needed     int       `json:"needed"`            // how many of them it takes
@@ -133,6 +135,15 @@ type Meta struct {
 	Samples    []string  `json:"samples,omitempty"` // names of the files below samples/ and clean/; not kept in the history
 	Clean      []string  `json:"clean,omitempty"`
 	Installed  time.Time `json:"installed"` // by the kiosk's clock when it was staged
+}
+
+// AgeFrom is when the pack's age counts from: when the publisher last said that it is the newest, but not from later than the
+// kiosk took it. A stolen publisher's key could otherwise make a pack that never ages.
+func (m Meta) AgeFrom() time.Time {
+	if m.Installed.Before(m.Published) {
+		return m.Installed
+	}
+	return m.Published
 }
 
 // Reason is why a repository is refused.

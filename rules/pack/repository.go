@@ -25,8 +25,8 @@ type Team struct {
 // Lives of what is signed. A kiosk takes nothing that has run out.
 const (
 	rootLife = 365 * 24 * time.Hour
-	// MaxPublishedLife bounds how long a publication may be good for. Whoever keeps a stick back from a kiosk can do so for
-	// that long before the kiosk knows.
+	// MaxPublishedLife bounds how long a publication may be good for, and kiosks hold publishers to it. Whoever keeps newer
+	// sticks back from a kiosk can do so for that long before it knows.
 	MaxPublishedLife = 90 * 24 * time.Hour
 )
 
@@ -105,9 +105,7 @@ func Draft(dir string, team Team, now time.Time) error {
 	root, targets := metadata.Root(expires), metadata.Targets(expires)
 	if len(r.roots) > 0 {
 		root.Signed.Version = r.root().Signed.Version + 1
-	}
-	if r.snapshot != nil {
-		targets.Signed.Version = r.snapshot.Signed.Meta["targets.json"].Version + 1
+		targets.Signed.Version = root.Signed.Version
 	}
 	role := func(name string, keys []Key, needs int) error {
 		ids, err := addKeys(root.Signed.Keys, keys)

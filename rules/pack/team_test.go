@@ -165,3 +165,30 @@ func TestKioskFollowsEveryChangeOfTheTeam(t *testing.T) {
 	must(t, install(again, r.dir, today))
 	wantInForce(t, again, 8)
 }
+
+// A publication that breaks off after any file leaves a repository from which kiosks take the publication before.
+func TestT23_PublicationThatBreaksOffLeavesTheOneBefore(t *testing.T) {
+	r := newRig(t)
+	r.publish(1)
+	dir := r.stick() // as it was, and then file by file as it will be
+	r.publish(2)
+	order := []string{"targets/rules/*.core-2.pack", "metadata/2.rules.json", "metadata/2.snapshot.json", "metadata/timestamp.json"}
+	for i, pattern := range order {
+		from := theFile(r, r.dir, pattern)
+		name, err := filepath.Rel(r.dir, from)
+		must(t, err)
+		if half, err := os.ReadFile(from); err != nil || os.WriteFile(filepath.Join(dir, name+".new"), half[:len(half)/2], 0o644) != nil {
+			t.Fatal(name, err)
+		}
+		s := r.kiosk()
+		must(t, install(s, dir, today)) // the half file beside it is nobody's
+		wantInForce(t, s, 1)
+		copyFile(r, from, filepath.Join(dir, name))
+		s = r.kiosk()
+		must(t, install(s, dir, today))
+		wantInForce(t, s, uint64(1+i/(len(order)-1)))
+	}
+	if new, was := len(tree(t, r.dir)), len(tree(t, dir)); was != new+len(order) { // with the half files
+		t.Errorf("the publication wrote %d files, the test knows of fewer: %d", new, was)
+	}
+}

@@ -195,6 +195,9 @@ func (c *check) timestamp() error {
 	if c.out.published, err = issued(m.Signed.UnrecognizedFields); err != nil {
 		return refuse(Malformed, "%s: %v", roleNames[metadata.TIMESTAMP], err)
 	}
+	if m.Signed.Expires.Sub(c.out.published) > MaxPublishedLife {
+		return refuse(Malformed, "%s would be good for more than %d days", roleNames[metadata.TIMESTAMP], int(MaxPublishedLife.Hours()/24))
+	}
 	c.now = later(c.now, c.out.published)
 	c.set.RefTime = c.now
 	if err := c.inDate(metadata.ROOT, c.set.Root.Signed.Expires); err != nil {
@@ -272,6 +275,10 @@ func (c *check) targets() error {
 	}
 	if _, err := delegation(m); err != nil {
 		return err
+	}
+	// They are changed together, so that a new root file takes back what the root keys said before of who may sign.
+	if root := c.set.Root.Signed.Version; m.Signed.Version != root {
+		return refuse(Malformed, "%s has number %d and does not belong to %s, number %d", roleNames[metadata.TARGETS], m.Signed.Version, roleNames[metadata.ROOT], root)
 	}
 	if err := c.inDate(metadata.TARGETS, m.Signed.Expires); err != nil {
 		return err
