@@ -54,7 +54,8 @@ func allowedName(name string) error {
 	switch {
 	case !below && (name == manifestName || name == "hashes.txt" || name == "settings.toml" || name == "README.md"):
 	case below && top == "yara" && (ext == ".yar" || ext == ".yara"):
-	case below && !strings.Contains(rest, "/") && (top == "hashes" && ext == ".txt" || top == "policy" && ext == ".toml" || top == "samples" && ext == ".toml"):
+	case below && !strings.Contains(rest, "/") && ext == ".toml" && (top == "policy" || top == "samples"):
+	case below && !strings.Contains(rest, "/") && ext == ".txt" && top == "hashes":
 	case below && top == "clean":
 	default:
 		return errors.New("nothing in a pack is read from there")

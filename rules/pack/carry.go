@@ -45,8 +45,10 @@ func Carry(ctx context.Context, dir, dest string, now time.Time) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	packFile := filepath.Join(work, "targets", filepath.FromSlash(v.target.stored()))
-	if err := errors.Join(os.MkdirAll(filepath.Join(work, "metadata"), 0o755), os.MkdirAll(filepath.Dir(packFile), 0o755)); err != nil {
-		return err
+	for _, sub := range []string{filepath.Join(work, "metadata"), filepath.Dir(packFile)} {
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return err
+		}
 	}
 	for name, data := range files {
 		if err := writeSynced(filepath.Join(work, "metadata", name), data); err != nil {
@@ -116,7 +118,8 @@ func Inspect(ctx context.Context, repository string, store *Store, now time.Time
 		if err != nil {
 			return refused(err)
 		}
-		say("This is for a kiosk that was enrolled with this repository's own first root file, %s. Compare it with what you know.", digest)
+		say("This is for a kiosk that was enrolled with this repository's own first root file. Compare its sum with what you know: %s.",
+			digest)
 		dir, err := os.MkdirTemp("", "pratique-inspect-")
 		if err != nil {
 			return nil, false, err
@@ -143,7 +146,8 @@ func Inspect(ctx context.Context, repository string, store *Store, now time.Time
 	case err != nil:
 		return words, false, err
 	default:
-		say("A kiosk would install it once its own gates agree, in place of version %d: it is newer, and every signature that it takes is there.", in.Version)
+		say("A kiosk would install it once its own gates agree, in place of version %d: it is newer, "+
+			"and every signature that it takes is there.", in.Version)
 	}
 	return words, true, nil
 }
@@ -166,5 +170,5 @@ func InspectFile(s *Signed) []string {
 	if s.Signatures() == 0 {
 		return append(w, "Nobody has signed it.")
 	}
-	return append(w, fmt.Sprintf("There are %d signatures with it. Whose they are, and whether they count, shows against a repository.", s.Signatures()))
+	return append(w, fmt.Sprintf("%d signed it. Who that is, and whether it counts, shows against a repository.", s.Signatures()))
 }

@@ -63,7 +63,8 @@ func manifestError(m rules.Manifest) error {
 // checkLife refuses packs that would be good for longer than anybody should promise.
 func checkLife(notAfter, issued time.Time) error {
 	if notAfter.Sub(issued) > maxPackLife {
-		return refuse(Malformed, "the pack would be good until %s, more than %d days from when it was signed", day(notAfter), int(maxPackLife.Hours()/24))
+		return refuse(Malformed, "the pack would be good until %s, more than %d days from when it was signed",
+			day(notAfter), int(maxPackLife.Hours()/24))
 	}
 	return nil
 }

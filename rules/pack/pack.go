@@ -53,14 +53,36 @@
 //   - rules.json and timestamp.json carry "issued", a signed time. A timestamp is not older than the rules that it leads to,
 //     and is good for at most 90 days from then
 //
+// A signature file, which travels beside a pack from person to person, is rules.json with the signatures so far. Here one
+// with both, on several lines, which a real one does not have; sums and signatures are cut:
+//
+//	{"signatures":[{"keyid":"0d1f…","sig":"94ab…"},{"keyid":"77e2…","sig":"c01d…"}],
+//	 "signed":{"_type":"targets","expires":"2027-02-10T08:00:00Z","issued":"2026-11-22T08:00:00Z","spec_version":"1.0.31",
+//	  "targets":{"rules/core-7.pack":{"custom":{"min_version":"0.1.0","name":"core","product":"pratique","version":7},
+//	   "hashes":{"sha256":"5b0e…"},"length":11264}},"version":7}}
+//
+// And its pack.toml:
+//
+//	name = "core"
+//	version = 7
+//	author = "Security team"
+//	product = "pratique"
+//	min_version = "0.1.0"
+//	not_after = 2027-02-10T08:00:00Z
+//	severities = ["warn", "block"]
+//	changes = ["Finds the worm of last week."]
+//
 // # What holds an attacker
 //
 // A kiosk judges expiry at the latest of its clock, the newest issued time that it ever accepted and the one in hand. So a
 // clock that is set back revives nothing, and a dead clock does not lock new packs out. A thief of the publisher's key can
 // set that time forward, but only as far as the pack that two persons signed is good for, because the whole repository must
 // be in date at that time; and once the root keys have given the publisher's role to another key, all that the old one said
-// is void, its time and its numbers. The version of a pack only grows: whoever wants an older pack back builds it with a new, higher
-// version. Two packs with one version are refused.
+// is void, its time and its numbers. The version of a pack only grows: whoever wants an older pack back builds it with a
+// new, higher version. Two packs with one version are refused.
+//
+// What it cannot hold: a kiosk that never took anything has no memory, so it takes any publication that is in date; and
+// whoever keeps newer sticks away from a kiosk is seen by the age of its pack alone (Meta.AgeFrom).
 //
 // # Store
 //

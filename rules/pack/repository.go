@@ -69,7 +69,8 @@ func readRepository(dir string) (*repository, error) {
 	if (r.draftRoot == nil) != (r.draftTargets == nil) {
 		return nil, fmt.Errorf("the folder %s holds one file of two: make the draft again", draftDir)
 	}
-	if r.timestamp, err = readMetadata[metadata.TimestampType](f, "metadata/timestamp.json", metadata.TIMESTAMP); err != nil || r.timestamp == nil {
+	r.timestamp, err = readMetadata[metadata.TimestampType](f, "metadata/timestamp.json", metadata.TIMESTAMP)
+	if err != nil || r.timestamp == nil {
 		return r, err
 	}
 	name := fmt.Sprintf("metadata/%d.snapshot.json", r.timestamp.Signed.Meta["snapshot.json"].Version)
@@ -117,7 +118,9 @@ func Draft(dir string, team Team, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	delegated.Roles = []metadata.DelegatedRole{{Name: rulesRole, KeyIDs: ids, Threshold: team.RulesNeeds, Terminating: true, Paths: []string{rulesRole + "/*"}}}
+	delegated.Roles = []metadata.DelegatedRole{{
+		Name: rulesRole, KeyIDs: ids, Threshold: team.RulesNeeds, Terminating: true, Paths: []string{rulesRole + "/*"},
+	}}
 	targets.Signed.Delegations = delegated
 	err = errors.Join(role(metadata.ROOT, team.Root, team.RootNeeds), role(metadata.TARGETS, team.Root, team.RootNeeds),
 		role(metadata.SNAPSHOT, team.Publisher, 1), role(metadata.TIMESTAMP, team.Publisher, 1))

@@ -219,7 +219,8 @@ func delegation(m *metadata.Metadata[metadata.TargetsType]) (*metadata.Delegated
 	}
 	for i := range d.Roles {
 		r, want := &d.Roles[i], [2]string{rulesRole, trustRole}[i]
-		if r.Name != want || !slices.Equal(r.Paths, []string{want + "/*"}) || !r.Terminating || len(r.PathHashPrefixes) > 0 || len(r.UnrecognizedFields) > 0 {
+		if r.Name != want || !slices.Equal(r.Paths, []string{want + "/*"}) || !r.Terminating || len(r.PathHashPrefixes) > 0 ||
+			len(r.UnrecognizedFields) > 0 {
 			return bad("it delegates something else than %s/* to %q", want, want)
 		}
 		if err := checkRole(r.Name, r.KeyIDs, r.Threshold, minThreshold, d.Keys); err != nil {
@@ -290,19 +291,22 @@ func onlyTarget(m *metadata.Metadata[metadata.TargetsType]) (target, error) {
 }
 
 // signers returns who signed a file, in the order of the signatures. Every signature must be by one of the keys and hold.
-func signers[T metadata.Roles](role string, m *metadata.Metadata[T], keys map[string]*metadata.Key, allowed ...[]string) ([]string, error) {
+func signers[T metadata.Roles](role string, m *metadata.Metadata[T], keys map[string]*metadata.Key,
+	allowed ...[]string) ([]string, error) {
 	var who []string
 	for _, s := range m.Signatures {
 		key := keys[s.KeyID]
-		if key == nil || !slices.ContainsFunc(allowed, func(ids []string) bool { return slices.Contains(ids, s.KeyID) }) {
-			return nil, refuse(NotSigned, "%s: there is a signature by a key that may not sign this: it was revoked, or never allowed", roleNames[role])
+		if key == nil || !slices.Contains(slices.Concat(allowed...), s.KeyID) {
+			return nil, refuse(NotSigned, "%s: there is a signature by a key that may not sign this: it was revoked, or never allowed",
+				roleNames[role])
 		}
 		name := keyName(key)
 		alone := metadata.Root()
 		alone.Signed.Keys[s.KeyID] = key
 		alone.Signed.Roles[metadata.ROOT] = &metadata.Role{KeyIDs: []string{s.KeyID}, Threshold: 1}
 		if err := alone.VerifyDelegate(metadata.ROOT, m); err != nil {
-			return nil, refuse(Changed, "%s: the signature of %s does not hold: the file was changed after it was signed", roleNames[role], name)
+			return nil, refuse(Changed, "%s: the signature of %s does not hold: the file was changed after it was signed",
+				roleNames[role], name)
 		}
 		who = append(who, name)
 	}
@@ -324,7 +328,8 @@ func enough[T metadata.Roles](role string, m *metadata.Metadata[T], ids []string
 }
 
 // signedBy returns who signed a file of a role, if they are enough.
-func signedBy[T metadata.Roles](role string, m *metadata.Metadata[T], keys map[string]*metadata.Key, ids []string, threshold int) ([]string, error) {
+func signedBy[T metadata.Roles](role string, m *metadata.Metadata[T], keys map[string]*metadata.Key, ids []string,
+	threshold int) ([]string, error) {
 	who, err := signers(role, m, keys, ids)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,8 @@ func (k Key) tuf() (*metadata.Key, string, error) {
 		return nil, "", fmt.Errorf("a key has a name of 1 to %d printable characters and %d bytes", maxName, ed25519.PublicKeySize)
 	}
 	key := &metadata.Key{
-		Type: metadata.KeyTypeEd25519, Scheme: metadata.KeySchemeEd25519, Value: metadata.KeyVal{PublicKey: hex.EncodeToString(k.Public)},
+		Type: metadata.KeyTypeEd25519, Scheme: metadata.KeySchemeEd25519,
+		Value:              metadata.KeyVal{PublicKey: hex.EncodeToString(k.Public)},
 		UnrecognizedFields: map[string]any{nameField: k.Name},
 	}
 	id, err := key.ID()
@@ -88,7 +89,9 @@ func newRules(a *Archive, sum [32]byte, size int64, when time.Time) (*metadata.M
 	m := metadata.Targets(a.Manifest.NotAfter.UTC())
 	m.Signed.Version = int64(a.Manifest.Version)
 	m.Signed.UnrecognizedFields = issuedAt(when)
-	m.Signed.Targets[about.path()] = &metadata.TargetFiles{Length: size, Hashes: metadata.Hashes{"sha256": sum[:]}, Custom: (*json.RawMessage)(&text)}
+	m.Signed.Targets[about.path()] = &metadata.TargetFiles{
+		Length: size, Hashes: metadata.Hashes{"sha256": sum[:]}, Custom: (*json.RawMessage)(&text),
+	}
 	return m, nil
 }
 

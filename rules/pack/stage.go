@@ -117,7 +117,8 @@ func acceptable(v *verdict, old *generation) (same bool, err error) {
 	for i := range need {
 		if need[i] != have[i] {
 			if need[i] > have[i] {
-				return false, refuse(NewerProgram, "the pack needs version %s of the program, and this is %s: update the station first", v.MinVersion, Program)
+				return false, refuse(NewerProgram, "the pack needs version %s of the program, and this is %s: update the station first",
+					v.MinVersion, Program)
 			}
 			break
 		}
@@ -127,7 +128,8 @@ func acceptable(v *verdict, old *generation) (same bool, err error) {
 	}
 	switch in := old.record.Meta; {
 	case v.Version < in.Version:
-		return false, refuse(Older, "version %d is older than version %d, which is in force; whoever wants it back builds it with a new, higher version", v.Version, in.Version)
+		return false, refuse(Older, "version %d is older than version %d, which is in force; "+
+			"whoever wants it back builds it with a new, higher version", v.Version, in.Version)
 	case v.Version > in.Version:
 		return false, nil
 	case v.sha256 != old.verdict.sha256:

@@ -182,7 +182,9 @@ func (s *Store) newerRoot(e *evidence) bool {
 
 // files are the evidence's files in a generation, but for the roots.
 func (e *evidence) files() map[string]*[]byte {
-	return map[string]*[]byte{"targets.json": &e.targets, "rules.json": &e.rules, "snapshot.json": &e.snapshot, "timestamp.json": &e.timestamp}
+	return map[string]*[]byte{
+		"targets.json": &e.targets, "rules.json": &e.rules, "snapshot.json": &e.snapshot, "timestamp.json": &e.timestamp,
+	}
 }
 
 // read reads a generation.

@@ -107,7 +107,8 @@ func (c *check) roots() error {
 			return err
 		}
 		if err == nil && !bytes.Equal(data, known) {
-			return refuse(Changed, "%s: number %d is not the one that this station knows: the repository is another team's, or was changed",
+			return refuse(Changed, "%s: number %d is not the one that this station knows: the repository is another team's, "+
+				"or was changed",
 				roleNames[metadata.ROOT], c.out.firstRoot+int64(i))
 		}
 	}
@@ -121,14 +122,16 @@ func (c *check) roots() error {
 			return err
 		}
 		if len(c.out.roots) == maxRoots {
-			return refuse(TooLarge, "%s changed more than %d times since this station was enrolled; enrol it again", roleNames[metadata.ROOT], maxRoots)
+			return refuse(TooLarge, "%s changed more than %d times since this station was enrolled; enrol it again",
+				roleNames[metadata.ROOT], maxRoots)
 		}
 		root, err := decode[metadata.RootType](metadata.ROOT, data)
 		if err != nil {
 			return err
 		}
 		if root.Signed.Version != before.Signed.Version+1 {
-			return refuse(Malformed, "%s has number %d and is stored as %d", roleNames[metadata.ROOT], root.Signed.Version, before.Signed.Version+1)
+			return refuse(Malformed, "%s has number %d and is stored as %d",
+				roleNames[metadata.ROOT], root.Signed.Version, before.Signed.Version+1)
 		}
 		was, is := before.Signed.Roles[metadata.ROOT], root.Signed.Roles[metadata.ROOT]
 		keys := maps.Clone(before.Signed.Keys)
@@ -278,7 +281,8 @@ func (c *check) targets() error {
 	}
 	// They are changed together, so that a new root file takes back what the root keys said before of who may sign.
 	if root := c.set.Root.Signed.Version; m.Signed.Version != root {
-		return refuse(Malformed, "%s has number %d and does not belong to %s, number %d", roleNames[metadata.TARGETS], m.Signed.Version, roleNames[metadata.ROOT], root)
+		return refuse(Malformed, "%s has number %d and does not belong to %s, number %d",
+			roleNames[metadata.TARGETS], m.Signed.Version, roleNames[metadata.ROOT], root)
 	}
 	if err := c.inDate(metadata.TARGETS, m.Signed.Expires); err != nil {
 		return err
