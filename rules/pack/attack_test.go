@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -319,68 +320,63 @@ var attacks = []attack{
 	{"field that nobody looks at", forged(func(c *crafted) { c.snapshot.Signed.UnrecognizedFields = map[string]any{"x": 1} }), Malformed, "nobody would look at"},
 }
 
-func TestT14_ForgedOldAndBrokenPacksAreRefused(t *testing.T) { runAttacks(t, true) }
-
-// The same for a kiosk that has nothing installed, and so knows nothing but its root file.
-func TestT29_MaliciousUpdateSticksAreRefusedByANewKiosk(t *testing.T) { runAttacks(t, false) }
-
-func runAttacks(t *testing.T, installed bool) {
+// Each is put before a kiosk that has a pack in force, and before one that has none and knows nothing but its root file.
+func TestT14_ForgedOldAndBrokenPacksAreRefused(t *testing.T) {
 	base := newRig(t)
 	base.publish(1)
 	base.oldStick = base.stick()
 	base.publish(2)
-	kiosk := base.store()
-	if installed {
-		must(t, install(kiosk, base.dir, base.now))
-		base.now = base.now.Add(time.Hour)
-		base.again()
-		must(t, install(kiosk, base.dir, base.now))
-	}
+	must(t, install(base.store(), base.dir, base.now))
+	base.now = base.now.Add(time.Hour)
+	base.again()
+	must(t, install(base.store(), base.dir, base.now))
+	good, later := base.nextGood()
 	for _, a := range attacks {
-		if !installed && (a.reason == Older || a.reason == TwoVersions) {
-			continue // without a memory, what is old and in date is new
-		}
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			r := base.copy(t)
-			s := r.store()
 			repository, now := a.make(r, r.oldStick)
-			want := uint64(0)
-			if m, err := s.Meta(); err == nil { // most attacks leave that to the kiosk's own past
-				want = m.Version
+			kiosks := []*Store{r.store()}
+			if a.reason != Older && a.reason != TwoVersions { // without a memory, what is old and in date is new
+				kiosks = append(kiosks, r.kiosk())
 			}
-			if installed && want < 2 {
-				t.Fatal("nothing to attack")
-			}
-			before := tree(t, s.dir)
-			st, err := s.Stage(t.Context(), repository, now)
-			if err == nil {
-				st.Discard()
-			}
-			wantRefused(t, err, a.reason, a.words)
-			if !equalTrees(before, tree(t, s.dir)) {
-				t.Error("the refused repository changed the store")
-			}
-			wantInForce(t, s, want)
+			for i, s := range kiosks {
+				want := uint64(0)
+				if m, err := s.Meta(); err == nil { // of 2, or what an attack had it install meanwhile
+					want = m.Version
+				}
+				if known := want > 0; known != (i == 0) {
+					t.Fatalf("kiosk %d has version %d", i, want)
+				}
+				before := tree(t, s.dir)
+				st, err := s.Stage(t.Context(), repository, now)
+				if err == nil {
+					st.Discard()
+				}
+				wantRefused(t, err, a.reason, a.words)
+				if !maps.Equal(before, tree(t, s.dir)) {
+					t.Error("the refused repository changed the store")
+				}
+				wantInForce(t, s, want)
 
-			// Nor does it stand in the way of the next good pack.
-			r.now = r.now.Add(48 * time.Hour)
-			good := newGood(r)
-			must(t, install(s, good, r.now))
-			wantInForce(t, s, 9)
+				// Nor does it stand in the way of the next good pack.
+				must(t, install(s, good, later))
+				wantInForce(t, s, 9)
+			}
 		})
 	}
 }
 
-// newGood is a good publication of version 9, whatever an attack did to the repository.
-func newGood(r *rig) string {
+// nextGood is a good publication of version 9, later than all that an attack had the kiosk install.
+func (r *rig) nextGood() (repository string, now time.Time) {
 	r.t.Helper()
-	r.dir, r.signers = r.pristine, []person{dora, emil}
-	for range 2 { // numbers above those of what an attack had the kiosk install
-		r.again()
+	next := *r
+	next.dir, next.now = r.stick(), r.now.Add(45*daysOf)
+	for range 2 { // for their numbers
+		next.again()
 	}
-	r.publish(9)
-	return r.dir
+	next.publish(9)
+	return next.dir, next.now
 }
 
 func twice(r *rig, dir string) {

@@ -71,7 +71,6 @@ type rig struct {
 
 	kiosks   *Store // made once, before an attack
 	oldStick string // of version 1
-	pristine string // the repository as its team has it
 }
 
 func newRig(t testing.TB) *rig {
@@ -198,9 +197,8 @@ func (r *rig) copy(t testing.TB) *rig {
 	t.Helper()
 	c := *r
 	c.t = t
-	c.dir, c.pristine = t.TempDir(), t.TempDir()
+	c.dir = t.TempDir()
 	must(t, os.CopyFS(c.dir, os.DirFS(r.dir)))
-	must(t, os.CopyFS(c.pristine, os.DirFS(r.dir)))
 	store := t.TempDir()
 	must(t, os.CopyFS(store, os.DirFS(r.store().dir)))
 	var err error

@@ -3,6 +3,7 @@ package pack
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,24 +74,12 @@ func TestDiscardLeavesNoTrace(t *testing.T) {
 	must(t, err)
 	wantInForce(t, other, 1)
 	must(t, st.Discard())
-	if after := tree(t, s.dir); !equalTrees(before, after) {
+	if after := tree(t, s.dir); !maps.Equal(before, after) {
 		t.Errorf("before %v, after %v", len(before), len(after))
 	}
 	must(t, install(s, r.dir, today))
 	wantInForce(t, s, 2)
 	wantInForce(t, other, 2)
-}
-
-func equalTrees(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, text := range a {
-		if b[name] != text {
-			return false
-		}
-	}
-	return true
 }
 
 func TestNewDatesForThePackInForceAreTaken(t *testing.T) {
