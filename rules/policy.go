@@ -56,15 +56,33 @@ const (
 //	[severity]
 //	"volume/lost-clusters" = "warn"                # or "inform" or "block"
 //
-// A setting that is left out refuses.
-func ParsePolicy(text []byte) (Policy, error) {
+// A setting that is left out refuses. In a pack with a settings.toml, which may hold the settings and [severity] but
+// nothing else, what is left out here is what that file says, and refuses if that is silent, too.
+func ParsePolicy(text []byte) (Policy, error) { return parsePolicy(text, structural{}) }
+
+// structural is what a settings.toml holds, and a part of each policy.
+type structural struct {
+	Severity map[string]string `toml:"severity"`
+	Stances
+}
+
+// parseSettings decodes a settings.toml.
+func parseSettings(text []byte) (structural, error) {
+	var file structural
+	if err := decodeStrict(text, &file); err != nil {
+		return structural{}, err
+	}
+	p := Policy{severity: map[string]report.Severity{}}
+	return file, p.apply(file)
+}
+
+func parsePolicy(text []byte, defaults structural) (Policy, error) {
 	var file struct {
-		Class    string            `toml:"class"`
-		Hours    *int64            `toml:"token_hours"`
-		Allow    []string          `toml:"allow_types"`
-		Deny     []string          `toml:"deny_types"`
-		Severity map[string]string `toml:"severity"`
-		Stances
+		Class string   `toml:"class"`
+		Hours *int64   `toml:"token_hours"`
+		Allow []string `toml:"allow_types"`
+		Deny  []string `toml:"deny_types"`
+		structural
 	}
 	if err := decodeStrict(text, &file); err != nil {
 		return Policy{}, err
@@ -86,37 +104,54 @@ func ParsePolicy(text []byte) (Policy, error) {
 	if err := checkTypes(p.Allow, p.Deny); err != nil {
 		return Policy{}, err
 	}
+	if err := p.apply(defaults); err != nil {
+		return Policy{}, err
+	}
+	for key := range file.Severity {
+		// What a class says of a whole check, it says of each of its findings: no default for one of them comes before it.
+		if check, ok := strings.CutSuffix(key, "*"); ok {
+			maps.DeleteFunc(p.severity, func(k string, _ report.Severity) bool { return strings.HasPrefix(k, check) })
+		}
+	}
+	if err := p.apply(file.structural); err != nil {
+		return Policy{}, err
+	}
+	return p, nil
+}
+
+// apply takes over what is said, and leaves the rest.
+func (p *Policy) apply(file structural) error {
 	for s, word := range file.Stances.words() {
 		if word == "" {
-			continue // refuses
+			continue
 		}
 		stance, err := parseStance(Setting(s), word)
 		if err != nil {
-			return Policy{}, err
+			return err
 		}
 		p.stances[s] = stance
 	}
 	if len(file.Severity) > maxSeverities {
-		return Policy{}, fmt.Errorf("severity: more than %d findings", maxSeverities)
+		return fmt.Errorf("severity: more than %d findings", maxSeverities)
 	}
 	for _, key := range slices.Sorted(maps.Keys(file.Severity)) {
 		proposed, _, known, err := findingOf(key)
 		if err != nil {
-			return Policy{}, err
+			return err
 		}
 		s, err := report.ParseSeverity(file.Severity[key])
 		if err != nil {
-			return Policy{}, fmt.Errorf("severity of %q: %w", key, err)
+			return fmt.Errorf("severity of %q: %w", key, err)
 		}
 		if setting := settingOfRule(key); setting != NoSetting {
-			return Policy{}, fmt.Errorf("severity of %q: the setting %q decides it", key, setting)
+			return fmt.Errorf("severity of %q: the setting %q decides it", key, setting)
 		}
 		if unlowered[key] && known && s > proposed {
-			return Policy{}, fmt.Errorf("severity of %q: it says that nobody could look, and stays %q", key, proposed)
+			return fmt.Errorf("severity of %q: it says that nobody could look, and stays %q", key, proposed)
 		}
 		p.severity[key] = s
 	}
-	return p, nil
+	return nil
 }
 
 // hours holds a number against the bound before it becomes a duration: a product of hours and nanoseconds would wrap around.

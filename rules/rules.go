@@ -2,12 +2,19 @@
 // findings and file types. It is pure Go and matches nothing itself: libyara is behind rules/yara, lists behind
 // rules/blocklist.
 //
-// A pack is a folder:
+// A pack is a folder, which its authors keep in git:
 //
-//	pack.toml          name and version, and what a pack needs to be signed (Manifest)
-//	yara/*.yar         rules; a rule's meta "severity" (inform, warn, block) decides what a match does, absent means block
-//	hashes.txt         SHA-256, SHA-1 or MD5 in hex, one a line, '#' comments
-//	policy/CLASS.toml  what a medium for that equipment class may hold
+//	pack.toml             name and version, and what a pack needs to be signed (Manifest)
+//	yara/**.yar, .yara    rules; a rule's meta "severity" (inform, warn, block) decides what a match does, absent means block
+//	hashes.txt            SHA-256, SHA-1 or MD5 in hex, one a line, '#' comments
+//	hashes/*.txt          more such lists, one for each feed
+//	settings.toml         structural settings that hold for every class whose policy does not say otherwise (ParsePolicy)
+//	policy/CLASS.toml     what a medium for that equipment class may hold
+//	samples/*.toml        how to make what the rules must match, and near misses that none may match (ParseSamples)
+//	clean/**              files that no rule may match and whose hashes no list may hold
+//
+// Only pack.toml and one policy must be there. Other files, such as a README, are not part of the pack and not of its
+// digest.
 //
 // The package trusts the pack's author, and nobody else: decoding is strict, an unknown key is an error, and a class
 // without a policy cannot be screened for. A site adds rules and hashes to a pack with With and makes its policies stricter
@@ -35,6 +42,11 @@ const (
 	maxSourceBytes = 64 << 20
 	maxSources     = 20_000
 	maxListBytes   = 2 << 30
+	maxLists       = 1_000    // feeds
+	maxTextBytes   = 1 << 20  // of one file of settings; the samples of 1,000 rules are half of it
+	maxSampleFiles = 1_000    // files of recipes
+	maxCleanBytes  = 64 << 20 // of all files that travel with a pack; larger collections stay with the authors
+	maxCleanFiles  = 5_000
 )
 
 // Source is one file of YARA rules.
@@ -52,6 +64,14 @@ type Pack struct {
 	YARA     []Source
 	Lists    [][]byte // hash lists as text
 	Policies map[string]Policy
+	Samples  []Sample // what the rules must match
+	Clean    []File   // what they must not
+}
+
+// File is content with a name.
+type File struct {
+	Name    string // path below the pack's clean folder
+	Content []byte
 }
 
 // LoadFS reads a pack from a folder.
@@ -71,33 +91,17 @@ func LoadFS(fsys fs.FS) (Pack, error) {
 	if pack.YARA, err = loadYARA(fsys, "yara", sum); err != nil {
 		return Pack{}, err
 	}
-	if list, err := fs.ReadFile(fsys, "hashes.txt"); err == nil {
-		pack.Lists = append(pack.Lists, list)
-		sum.add("hashes.txt", list)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := pack.loadLists(fsys, sum); err != nil {
 		return Pack{}, fmt.Errorf("rule pack: %w", err)
 	}
-	policies, err := fs.Glob(fsys, "policy/*.toml")
-	if err != nil {
+	if err := pack.loadPolicies(fsys, sum); err != nil {
 		return Pack{}, fmt.Errorf("rule pack: %w", err)
-	}
-	for _, name := range policies { // Glob sorts
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return Pack{}, fmt.Errorf("rule pack: %w", err)
-		}
-		policy, err := ParsePolicy(text)
-		if err != nil {
-			return Pack{}, fmt.Errorf("rule pack: %s: %w", name, err)
-		}
-		if want := strings.TrimSuffix(path.Base(name), ".toml"); policy.Class != want {
-			return Pack{}, fmt.Errorf("rule pack: %s is for class %q", name, policy.Class)
-		}
-		pack.Policies[policy.Class] = policy
-		sum.add(name, text)
 	}
 	if len(pack.Policies) == 0 {
 		return Pack{}, errors.New("rule pack: no equipment class has a policy")
+	}
+	if err := pack.loadSamples(fsys, sum); err != nil {
+		return Pack{}, fmt.Errorf("rule pack: %w", err)
 	}
 	pack.Digest = sum.sum()
 	return pack, nil
@@ -207,8 +211,10 @@ func decodeStrict(text []byte, v any) error {
 		return err
 	}
 	for _, key := range meta.Keys() {
-		if len(key) == 1 && key[0] != strings.ToLower(key[0]) {
-			return fmt.Errorf("unknown key %q: keys are in small letters", key[0])
+		for i, part := range key {
+			if part != strings.ToLower(part) && !(i == 1 && key[0] == "severity") { // those are names of rules
+				return fmt.Errorf("unknown key %q: keys are in small letters", key.String())
+			}
 		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
