@@ -26,7 +26,7 @@ var integers = map[string]int{
 	"uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint16be": -2, "int16be": -2, "uint32be": -4, "int32be": -4, // less than 0: the first byte is the highest
 }
 
-// judge reports whether a condition is never true of content that is no program, and which of its operands can be written
+// judge reports whether a condition is never true of the content that is left, and which of its operands can be written
 // as false.
 func (f *file) judge(c span) (never bool, cuts []span) {
 	if c.from >= c.to {
@@ -113,7 +113,22 @@ func (f *file) single(c span) bool {
 	if left > c.from {
 		return !zero && left < c.to-1 && f.compares(left) && f.plainValue(span{left + 1, c.to})
 	}
-	return f.begins(c)
+	return f.begins(c) || f.content == large && f.bounds(c)
+}
+
+// bounds judges filesize < N and filesize <= N of large content.
+func (f *file) bounds(c span) bool {
+	if c.to-c.from != 3 || !f.is(c.from, "filesize") || f.tokens[c.from+2].kind != number {
+		return false
+	}
+	text, unit := f.text(c.from+2), int64(1)
+	if t, ok := strings.CutSuffix(text, "KB"); ok {
+		text, unit = t, 1<<10
+	} else if t, ok := strings.CutSuffix(text, "MB"); ok {
+		text, unit = t, 1<<20
+	}
+	n, err := strconv.ParseInt(text, 10, 32) // hexadecimal digits are none of these, and count as possibly true
+	return err == nil && (f.is(c.from+1, "<") && n*unit <= LargeBytes || f.is(c.from+1, "<=") && n*unit < LargeBytes)
 }
 
 // header returns the end of the field or function of a module that c begins with, or c.from, and whether it is 0 and not
@@ -170,15 +185,17 @@ func (f *file) plainValue(c span) bool {
 	return false
 }
 
-// begins judges uint16(0) == 0x5A4D and its like, either way around.
+// begins judges uint16(0) == 0x5A4D and its like, either way around, and uint32(0) != 0 of content that begins with zeros.
 func (f *file) begins(c span) bool {
 	if c.to-c.from != 6 {
 		return false
 	}
-	call, value := c.from, c.from+5
-	if f.is(c.from+1, "==") {
-		call, value = c.from+2, c.from
-	} else if !f.is(c.from+4, "==") {
+	call, value, sign := c.from, c.from+5, c.from+4
+	if f.is(c.from+1, "==") || f.is(c.from+1, "!=") {
+		call, value, sign = c.from+2, c.from, c.from+1
+	}
+	differs := f.is(sign, "!=")
+	if !differs && !f.is(sign, "==") {
 		return false
 	}
 	width := integers[f.text(call)]
@@ -190,6 +207,12 @@ func (f *file) begins(c span) bool {
 	if !ok {
 		return false
 	}
+	if f.content == zeros {
+		return (want == 0) == differs // content that is shorter than that is not judged by these rules
+	}
+	if differs {
+		return false
+	}
 	var head []byte
 	for i := range max(width, -width) {
 		if width > 0 {
@@ -198,7 +221,7 @@ func (f *file) begins(c span) bool {
 			head = append(head, byte(want>>(8*(-width-1-i))))
 		}
 	}
-	return want>>(8*len(head)) == 0 && Program(head)
+	return want>>(8*len(head)) == 0 && (Program(head) || f.content == large && Known(head))
 }
 
 // number is the value of a token, if it is a whole number without a unit.

@@ -39,6 +39,8 @@ type file struct {
 	imports []string
 	rules   []rule
 	named   map[string]int
+	content class // that is judged for
+	lines   []int // where lines begin; nil until somebody asks
 }
 
 // maxBrackets is how deep the brackets of a condition may nest. libyara's own parser ends at 10,000 levels of anything.

@@ -1,10 +1,13 @@
-// Package split makes, of the sources of YARA rules, those that are enough for content that is no program.
+// Package split makes, of the sources of YARA rules, those that are enough for content that is no program, for content that
+// begins with zeros, and for large content.
 //
 // Nine in ten public rules begin with uint16(0) == 0x5A4D: they look for Windows programs and nothing else. libyara searches
 // all content for the strings of all of them, and builds the modules that they import (pe costs a quarter of a millisecond)
 // for every letter and image. So the rules are compiled twice. The first set is the sources as they are, for content that
 // begins as a program does (Program). The second is what Plain returns, for all other content: without the rules that cannot
-// match there, and without the modules that only they need.
+// match there, and without the modules that only they need. Zeros and Large are the same for less content: what begins with
+// four zeros, as do medical images, which are most of what a hospital's stick holds, and no script; and what has 4 MiB or
+// more and begins as none of the known formats does, where rules that look for scripts and documents do not apply either.
 //
 // What is left out must be proven, so the proof is kept small. Only the condition's outermost and/or tree is looked at.
 // An operand is "never" if it cannot be true of content that is no program:
@@ -13,6 +16,10 @@
 //   - a field or function of the modules pe, dotnet and elf that is undefined without a header, by itself or compared:
 //     pe.imphash() == "…". libyara calls neither undefined nor zero true, in any comparison;
 //   - the word false, and a for any … whose body is never.
+//
+// Of content that begins with zeros one more is: an integer of the first bytes equals another number than 0, or differs from
+// 0. With uint32(0) != 0 a rule says of itself that it looks for no such content. Of large content it is filesize < N with N
+// of 4 MiB or less, and an integer of the first bytes that equals what a known format begins with.
 //
 // "a and b" is never if one of them is, "a or b" if both are. A rule whose condition is never is left out. Of the others, an
 // operand of "or" that is never and names no string is written as false, so that it needs no module any more.
@@ -40,12 +47,47 @@ func Program(content []byte) bool {
 	return bytes.HasPrefix(content, []byte("MZ")) || bytes.HasPrefix(content, []byte("\x7fELF"))
 }
 
+// zeroBytes is how many zeros content begins with for which Zeros is made: as many as the widest integer that is understood.
+const zeroBytes = 4
+
+// Zero reports whether content begins with four zeros.
+func Zero(content []byte) bool { return bytes.HasPrefix(content, make([]byte, zeroBytes)) }
+
 // Plain returns the sources that give, on content that is no program, the same matches as all of them. Files in which
 // nothing is left are left out.
-func Plain(sources []slot.Source) []slot.Source {
+func Plain(sources []slot.Source) []slot.Source { return reduce(sources, anyOther) }
+
+// Zeros is the same for content that begins with four zeros.
+func Zeros(sources []slot.Source) []slot.Source { return reduce(sources, zeros) }
+
+// Large is the same for content of LargeBytes or more that is no program and begins as no known format.
+func Large(sources []slot.Source) []slot.Source { return reduce(sources, large) }
+
+// LargeBytes is where large content begins. What people write by hand is shorter.
+const LargeBytes = 4 << 20
+
+// formats are what content begins with that rules look into whatever its size: compound files, RTF, OneNote, shortcuts, PDF,
+// JPEG, PNG and GIF.
+var formats = []string{"\xD0\xCF\x11\xE0", "{\\rt", "\xE4\x52\x5C\x7B", "L\x00\x00\x00", "%PDF", "\xFF\xD8\xFF", "\x89PNG", "GIF8"}
+
+// Known reports whether content begins as a program or as one of the formats does.
+func Known(content []byte) bool {
+	return Program(content) || slices.ContainsFunc(formats, func(f string) bool { return bytes.HasPrefix(content, []byte(f)) })
+}
+
+// class of content that is no program.
+type class uint8
+
+const (
+	anyOther class = iota
+	zeros
+	large
+)
+
+func reduce(sources []slot.Source, content class) []slot.Source {
 	var out []slot.Source
 	for _, s := range sources {
-		text, rules := plain(s.Text)
+		text, rules := remains(s.Text, content)
 		if rules {
 			out = append(out, slot.Source{Name: s.Name, Text: text})
 		}
@@ -53,12 +95,13 @@ func Plain(sources []slot.Source) []slot.Source {
 	return out
 }
 
-// plain returns what is left of one file, and whether there may be a rule in it.
-func plain(text []byte) ([]byte, bool) {
+// remains returns what is left of one file, and whether there may be a rule in it.
+func remains(text []byte, content class) ([]byte, bool) {
 	f, ok := parse(text)
 	if !ok {
 		return text, true
 	}
+	f.content = content
 	keep, prefixes := make([]bool, len(f.rules)), newPrefixes(f.rules)
 	for i := len(f.rules) - 1; i >= 0; i-- { // a rule can name only rules before it
 		r := &f.rules[i]

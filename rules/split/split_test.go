@@ -75,6 +75,45 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+func TestConditionsOnContentThatBeginsWithZeros(t *testing.T) {
+	for condition, want := range map[string]bool{ // whether the rule is left out
+		"uint32(0) != 0 and $a": true, "0 != uint32be(0) and $a": true, "uint16(0) == 0x4B50 and $a": true, "uint16(0) == 0x5A4D": true,
+		"uint32(0) != 0 and ($a or $b)": true, "(uint32(0) == 1 or uint32(0) == 2) and $a": true, "int32(0) != 0": true,
+		"uint32(0) == 0 and $a": false, "uint32(0) != 1 and $a": false, "uint32(4) != 0 and $a": false, "uint32(0) > 0 and $a": false,
+		"not uint32(0) == 1 and $a": false, "uint32(0) != 0 or $a": false, "uint8(0) != 0 and $a": false, "$a": false,
+		"uint32(0) == 0x0 and $a": false, "uint32(0) != 0 == false": false, "uint32(0) != 0KB and $a": false,
+	} {
+		text := fmt.Sprintf("rule other { condition: filesize > 1 }\nrule r { strings: $a = \"x\" $b = \"y\" condition: %s }", condition)
+		out := Zeros([]slot.Source{{Name: "a", Text: []byte(text)}})
+		if got := len(out) == 1 && !bytes.Contains(out[0].Text, []byte("rule r ")); got != want {
+			t.Errorf("%s: left out: %v", condition, got)
+		}
+	}
+	for content, want := range map[string]bool{"": false, "\x00\x00\x00": false, "\x00\x00\x00\x00": true, "\x00\x00\x00\x01": false} {
+		if Zero([]byte(content)) != want {
+			t.Errorf("%q begins with zeros: %v", content, !want)
+		}
+	}
+}
+
+func TestConditionsOnLargeContent(t *testing.T) {
+	for condition, want := range map[string]bool{ // whether the rule is left out
+		"filesize < 4MB and $a": true, "filesize < 4096KB and $a": true, "filesize < 4194304 and $a": true, "filesize <= 4194303 and $a": true,
+		"filesize < 1MB and ($a or $b)": true, "uint16(0) == 0x5A4D": true,
+		"uint32(0) == 0xE011CFD0 and $a": true, "uint32be(0) == 0x7B5C7274 and $a": true, "uint32(0) == 0x4C and $a": true, "uint32be(0) == 0xFFD8FFE0 and $a": true,
+		"uint16be(0) == 0xFFD8 and $a": false, "uint32(0) == 0x04034B50 and $a": false, "uint16(0) == 0x4C and $a": false,
+		"filesize <= 4MB and $a": false, "filesize < 4194305 and $a": false, "filesize < 5MB and $a": false, "filesize > 1MB and $a": false,
+		"filesize < 1MB or $a": false, "not filesize < 1MB and $a": false, "filesize < 0x100 and $a": false, "uint32(0) != 0 and $a": false,
+		"filesize < 1 + 5000000 and $a": false, "filesize < 99999999999999999999 and $a": false, "filesize < 4294967296MB and $a": false,
+	} {
+		text := fmt.Sprintf("rule other { condition: filesize > 1 }\nrule r { strings: $a = \"x\" $b = \"y\" condition: %s }", condition)
+		out := Large([]slot.Source{{Name: "a", Text: []byte(text)}})
+		if got := len(out) == 1 && !bytes.Contains(out[0].Text, []byte("rule r ")); got != want {
+			t.Errorf("%s: left out: %v", condition, got)
+		}
+	}
+}
+
 func TestWhatOthersNeedStays(t *testing.T) {
 	const mz = "uint16(0) == 0x5A4D"
 	for _, tt := range []struct{ text, want, never string }{

@@ -27,7 +27,7 @@ func (s *Scanner) ScanBlocks(size int64, fetch Fetch, vars Vars) ([]slot.Match, 
 	}
 	b := &blocks{size: size, fetch: fetch, hits: &s.hits, cache: &s.cache}
 	s.cache.forget()
-	if err := s.begin(b.head(), vars); err != nil {
+	if err := s.begin(b.head(), size, vars); err != nil {
 		return nil, Fetches{}, err
 	}
 	err := s.lib.ScanMemBlocks(b)

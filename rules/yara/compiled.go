@@ -16,15 +16,18 @@ import (
 	libyara "github.com/hillu/go-yara/v4"
 )
 
-// Compiled rules are a header of three numbers, big endian, and what libyara writes of both sets:
+// Compiled rules are a header of five numbers, big endian, and what libyara writes of each set:
 //
 //	8 bytes   compiledMagic
-//	8 bytes   length of the first set, for programs and for all content if there is no second
+//	8 bytes   length of the first set, for programs and for all content that has no set of its own
 //	8 bytes   length of the second set, for content that is no program; 0 if there is none
-//	          the first set, the second set
+//	8 bytes   length of the third set, for content that begins with zeros; 0 if there is none
+//	8 bytes   length of the fourth set, for large content that is no program; 0 if there is none
+//	          the sets
 const (
-	compiledMagic = "yarc-v1\n"
-	headerBytes   = 24
+	compiledMagic = "yarc-v2\n"
+	compiledSets  = 4
+	headerBytes   = 8 + 8*compiledSets
 )
 
 // go-yara keeps nothing but libyara's pointer, so that load can set it. This does not compile if that changes.
@@ -36,25 +39,30 @@ func Load(compiled []byte) (*Rules, error) {
 		return nil, errors.New("yara: these are not compiled rules")
 	}
 	body := compiled[headerBytes:]
-	first, second := binary.BigEndian.Uint64(compiled[8:]), binary.BigEndian.Uint64(compiled[16:])
-	if first > uint64(len(body)) || second != uint64(len(body))-first {
-		return nil, errors.New("yara: the compiled rules are not as long as they say")
-	}
 	r := &Rules{}
-	var err error
-	if r.all, err = loadSet(body[:first]); err != nil {
-		return nil, err
+	for i, set := range []**libyara.Rules{&r.all, &r.plain, &r.zeros, &r.large} {
+		n := binary.BigEndian.Uint64(compiled[8+8*i:])
+		if n > uint64(len(body)) {
+			return nil, errWrongLength
+		}
+		if n > 0 || i == 0 {
+			var err error
+			if *set, err = loadSet(body[:n]); err != nil {
+				return nil, err
+			}
+		}
+		body = body[n:]
+	}
+	if len(body) > 0 {
+		return nil, errWrongLength
 	}
 	if r.count = len(r.all.GetRules()); r.count == 0 {
 		return nil, errors.New("yara: the compiled rules hold no rule")
 	}
-	if second > 0 {
-		if r.plain, err = loadSet(body[first:]); err != nil {
-			return nil, err
-		}
-	}
 	return r, nil
 }
+
+var errWrongLength = errors.New("yara: the compiled rules are not as long as they say")
 
 func loadSet(set []byte) (*libyara.Rules, error) {
 	if len(set) == 0 {
@@ -69,18 +77,16 @@ func loadSet(set []byte) (*libyara.Rules, error) {
 
 // Save writes the compiled rules for Load.
 func (r *Rules) Save(w io.Writer) error {
-	var first, second bytes.Buffer
-	err := r.all.Write(&first)
-	if err == nil && r.plain != nil {
-		err = r.plain.Write(&second)
+	header, parts := []byte(compiledMagic), [compiledSets]bytes.Buffer{}
+	for i, set := range []*libyara.Rules{r.all, r.plain, r.zeros, r.large} {
+		if set != nil {
+			if err := set.Write(&parts[i]); err != nil {
+				return fmt.Errorf("yara: save compiled rules: %w", err)
+			}
+		}
+		header = binary.BigEndian.AppendUint64(header, uint64(parts[i].Len()))
 	}
-	if err != nil {
-		return fmt.Errorf("yara: save compiled rules: %w", err)
-	}
-	header := []byte(compiledMagic)
-	header = binary.BigEndian.AppendUint64(header, uint64(first.Len()))
-	header = binary.BigEndian.AppendUint64(header, uint64(second.Len()))
-	for _, part := range [][]byte{header, first.Bytes(), second.Bytes()} {
+	for _, part := range [][]byte{header, parts[0].Bytes(), parts[1].Bytes(), parts[2].Bytes(), parts[3].Bytes()} {
 		if _, err := w.Write(part); err != nil {
 			return fmt.Errorf("yara: save compiled rules: %w", err)
 		}

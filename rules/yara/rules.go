@@ -57,6 +57,8 @@ type Problem = slot.Problem
 type Rules struct {
 	all   *libyara.Rules
 	plain *libyara.Rules // what is enough for content that is no program; nil if all are needed
+	zeros *libyara.Rules // the same for content that begins with zeros
+	large *libyara.Rules // the same for large content that is no program
 	count int            // of all
 }
 
@@ -116,19 +118,19 @@ func Compile(sources []Source) (*Rules, []Problem, error) {
 	if rejected {
 		return nil, errorsFirst(problems), ErrRejected
 	}
-	r.plain = compilePlain(sources)
+	r.plain, r.zeros, r.large = compileLess(split.Plain(sources)), compileLess(split.Zeros(sources)), compileLess(split.Large(sources))
 	return r, problems, nil
 }
 
-// compilePlain compiles the rules that content needs that is no program. If libyara does not take what package split makes
-// of the sources, all content needs all rules: slower, and as complete.
-func compilePlain(sources []Source) *libyara.Rules {
+// compileLess compiles the rules that some content needs. If libyara does not take what package split makes of the sources,
+// or there is no rule left, that content needs all rules: slower, and as complete.
+func compileLess(sources []Source) *libyara.Rules {
 	c, err := newCompiler()
 	if err != nil {
 		return nil
 	}
 	defer c.Destroy()
-	for _, s := range split.Plain(sources) {
+	for _, s := range sources {
 		if _, err := c.add(s); err != nil {
 			return nil
 		}

@@ -43,6 +43,8 @@ type Vars struct {
 type Scanner struct {
 	all   *libyara.Scanner
 	plain *libyara.Scanner // for content that is no program
+	zeros *libyara.Scanner // for content that begins with zeros
+	large *libyara.Scanner // for large content that is no program
 	lib   *libyara.Scanner // the one of them that is at work
 	rules *Rules           // libyara's scanners point into them
 	hits  hits
@@ -52,14 +54,17 @@ type Scanner struct {
 // NewScanner returns a Scanner. Close it.
 func NewScanner(rules *Rules) (*Scanner, error) {
 	s := &Scanner{rules: rules}
-	var err error
-	if s.all, err = s.start(rules.all); err != nil {
-		return nil, err
-	}
-	s.plain = s.all
-	if rules.plain != nil {
-		if s.plain, err = s.start(rules.plain); err != nil {
-			s.all.Destroy()
+	for _, set := range []struct {
+		rules   *libyara.Rules
+		scanner **libyara.Scanner
+	}{{rules.all, &s.all}, {rules.plain, &s.plain}, {rules.zeros, &s.zeros}, {rules.large, &s.large}} {
+		if set.rules == nil {
+			*set.scanner = s.all
+			continue
+		}
+		var err error
+		if *set.scanner, err = s.start(set.rules); err != nil {
+			s.Close()
 			return nil, err
 		}
 	}
@@ -76,28 +81,38 @@ func (s *Scanner) start(rules *libyara.Rules) (*libyara.Scanner, error) {
 
 // Close frees libyara's memory.
 func (s *Scanner) Close() {
-	s.all.Destroy()
-	if s.plain != s.all {
-		s.plain.Destroy()
+	for _, lib := range []*libyara.Scanner{s.plain, s.zeros, s.large} {
+		if lib != nil && lib != s.all {
+			lib.Destroy()
+		}
+	}
+	if s.all != nil {
+		s.all.Destroy()
 	}
 }
 
 // ScanMem matches the rules against content that lies wholly in memory. It returns the rules that matched, at most
 // slot.MaxMatches, the worst severities kept. An error means that the content was not scanned, and nothing else.
 func (s *Scanner) ScanMem(content []byte, vars Vars) ([]slot.Match, error) {
-	if err := s.begin(content, vars); err != nil {
+	if err := s.begin(content, int64(len(content)), vars); err != nil {
 		return nil, err
 	}
 	return s.end(s.lib.ScanMem(content))
 }
 
-// begin chooses the rules by the first bytes of the next content, and sets the variables for it: all of them, since what is
+// begin chooses the rules by the first bytes and the size of the next content, and sets the variables for it: all of them, since what is
 // not set keeps the value of the last one.
-func (s *Scanner) begin(head []byte, vars Vars) error {
+func (s *Scanner) begin(head []byte, size int64, vars Vars) error {
 	s.hits = hits{}
-	s.lib = s.plain
-	if split.Program(head) {
+	switch {
+	case split.Program(head):
 		s.lib = s.all
+	case split.Zero(head):
+		s.lib = s.zeros
+	case size >= split.LargeBytes && !split.Known(head):
+		s.lib = s.large
+	default:
+		s.lib = s.plain
 	}
 	name := printable(vars.Name)
 	values := map[string]string{

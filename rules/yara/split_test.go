@@ -42,6 +42,17 @@ rule hexes { strings: $a = { 6E 65 /* } condition: */ 65 64 ?? [0-2] 65 } condit
 rule both { condition: uint16(0) == 0x5A4D or uint32(0) == 0x464C457F }
 rule zip { condition: uint32(0) == 0x04034B50 }
 rule never { condition: uint32(0) == 0x5A4D }
+rule small { strings: $a = "needle" condition: filesize < 4MB and $a }
+rule small_or_equal { strings: $a = "needle" condition: filesize <= 4MB and $a }
+rule below { strings: $a = "needle" condition: filesize < 4194305 and $a }
+rule not_small { strings: $a = "needle" condition: not filesize < 4MB and $a }
+rule compound { strings: $a = "needle" condition: uint32(0) == 0xE011CFD0 and $a }
+rule picture { strings: $a = "needle" condition: uint16be(0) == 0xFFD8 and $a }
+rule no_picture { strings: $a = "needle" condition: not uint32be(0) == 0xFFD8FFE0 and $a }
+rule no_zeros { strings: $a = "needle" condition: uint32(0) != 0 and $a }
+rule zeros { strings: $a = "needle" condition: uint16be(0) == 0 and $a }
+rule not_other { strings: $a = "needle" condition: not uint32(0) != 0 and $a }
+rule letter { strings: $a = "needle" condition: 0x6E65 != uint16be(0) and $a and 0 != uint16(0) }
 `
 
 // hiding names a loop's variable after a module, which libyara allows.
@@ -81,7 +92,7 @@ func TestSplitRulesMatchTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err, problems)
 		}
-		if rules.plain == nil {
+		if rules.plain == nil || rules.zeros == nil || rules.large == nil {
 			t.Errorf("%s: the rules are not split", name)
 			continue
 		}
@@ -155,6 +166,15 @@ func TestSplitRulesMatchTheSameInBlocks(t *testing.T) {
 		}
 		got, count, err := one.ScanBlocks(slot.BlockBytes+9, fetch, Vars{})
 		want, _, wantErr := all.ScanBlocks(slot.BlockBytes+9, fetch, Vars{})
+		for _, size := range []int{split.LargeBytes - 1, split.LargeBytes, split.LargeBytes + 1} { // in one piece
+			content := make([]byte, size)
+			copy(content, head+"needle")
+			got, err := one.ScanMem(content, Vars{})
+			want, wantErr := all.ScanMem(content, Vars{})
+			if err != nil || wantErr != nil || !reflect.DeepEqual(got, want) || len(want) == 0 {
+				t.Errorf("%q, %d bytes: %q, %v; all rules: %q, %v", head, size, names(got), err, names(want), wantErr)
+			}
+		}
 		if err != nil || wantErr != nil || !reflect.DeepEqual(got, want) || len(want) == 0 || count.First != 2 {
 			t.Errorf("%q: %q, %v; all rules: %q, %v; %d blocks", head, names(got), err, names(want), wantErr, count.First)
 		}
@@ -162,7 +182,7 @@ func TestSplitRulesMatchTheSameInBlocks(t *testing.T) {
 }
 
 // heads are what content begins with; the first two are other programs' answers to the same question.
-var heads = []string{"MZ", "", "\x7fELF\x02\x01\x01", "%PDF-1.4\n", "PK\x03\x04", "L\x00\x00\x00\x01\x14\x02\x00", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "M", "ZM"}
+var heads = []string{"MZ", "", "\x7fELF\x02\x01\x01", "{\\rtf1 ", "\xff\xd8\xff\xe0", "%PDF-1.4\n", "PK\x03\x04", "L\x00\x00\x00\x01\x14\x02\x00", strings.Repeat("\x00", 128) + "DICM", "\x00\x00\x00\x00", "\x00\x00\x00", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "M", "ZM"}
 
 var (
 	quotedText = regexp.MustCompile(`\$\w*\s*=\s*"((?:[^"\\\n]|\\.)*)"`)
