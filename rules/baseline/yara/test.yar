@@ -22,6 +22,7 @@ rule Pratique_Harmless_Sample
     meta:
         description = "This is the kiosk's own harmless rule sample."
         author = "Pratique"
+        reference = "https://www.eicar.org/download-anti-malware-testfile/"
         severity = "block"
     strings:
         $marker = "PRATIQUE-HARMLESS-YARA-SAMPLE-7f3a" ascii wide
