@@ -38,6 +38,7 @@ var plan = map[string][]string{
 	"rules":              {"scanner/report", "github.com/BurntSushi/toml"},
 	"rules/baseline":     {"rules"},
 	"rules/blocklist":    {"golang.org/x/sys"},
+	"rules/check":        {"rules", "rules/blocklist", "rules/split", "rules/yara", "scanner/report", "scanner/slot", "scanner/structure", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"rules/pack":         {"rules", "scanner/report", "github.com/theupdateframework/go-tuf/v2", "github.com/secure-systems-lab/go-securesystemslib"},
 	"rules/rulepack":     {"rules", "rules/pack", "golang.org/x/crypto", "golang.org/x/term"},
 	"rules/split":        {"scanner/slot"},
