@@ -39,6 +39,7 @@ var plan = map[string][]string{
 	"rules/baseline":     {"rules"},
 	"rules/blocklist":    {"golang.org/x/sys"},
 	"rules/check":        {"rules", "rules/blocklist", "rules/split", "rules/yara", "scanner/report", "scanner/slot", "scanner/structure", "golang.org/x/sys", "github.com/BurntSushi/toml"},
+	"rules/feed":         {},
 	"rules/pack":         {"rules", "scanner/report", "github.com/theupdateframework/go-tuf/v2", "github.com/secure-systems-lab/go-securesystemslib"},
 	"rules/rulepack":     {"rules", "rules/pack", "golang.org/x/crypto", "golang.org/x/term"},
 	"rules/split":        {"scanner/slot"},
@@ -78,7 +79,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string
