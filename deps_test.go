@@ -41,7 +41,7 @@ var plan = map[string][]string{
 	"rules/check":        {"rules", "rules/blocklist", "rules/split", "rules/yara", "scanner/report", "scanner/slot", "scanner/structure", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"rules/feed":         {},
 	"rules/pack":         {"rules", "scanner/report", "github.com/theupdateframework/go-tuf/v2", "github.com/secure-systems-lab/go-securesystemslib"},
-	"rules/rulepack":     {"rules", "rules/pack", "golang.org/x/crypto", "golang.org/x/term"},
+	"rules/rulepack":     {"rules", "rules/baseline", "rules/check", "rules/feed", "rules/pack", "scanner/slot", "golang.org/x/crypto", "golang.org/x/term"},
 	"rules/split":        {"scanner/slot"},
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
 	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},

@@ -1,6 +1,12 @@
-// Command rulepack is the security team's tool: it builds a rule pack from a folder, adds a person's signature, publishes
-// what enough persons have signed, and says in words what a kiosk would do with it. It is never installed on a kiosk.
+// Command rulepack is the security team's tool: it begins, checks and measures a rule pack, fills its hash lists from feeds,
+// builds it from a folder, adds a person's signature, publishes what enough persons have signed, and says in words what a
+// kiosk would do with it. It is never installed on a kiosk.
 //
+//	rulepack new DIR
+//	rulepack lint [--foreign DIR]... DIR
+//	rulepack test [--clean DIR]... DIR
+//	rulepack bench [--corpus DIR] [--top N] [--per-mb TIME] [--per-file TIME] [--worst TIME] DIR
+//	rulepack import [--format FORMAT] [--pack DIR] [--clean DIR]... [-o FILE] FEED
 //	rulepack keys new --name NAME -o FILE
 //	rulepack init --root FILE... --signer FILE... --publisher FILE... --to DIR
 //	rulepack build [--version N] [--not-after DATE] -o FILE DIR
@@ -52,6 +58,11 @@ type verb struct {
 }
 
 var verbs = []verb{
+	{"new", "begin a pack in a new folder", (*program).newPack},
+	{"lint", "say what is wrong with a pack, and what to do", (*program).lint},
+	{"test", "try a pack on its samples and on clean files", (*program).test},
+	{"bench", "measure each rule, and name the slow ones", (*program).bench},
+	{"import", "make a hash list of somebody's feed", (*program).importFeed},
 	{"keys new", "make a key to sign with", (*program).keysNew},
 	{"init", "say who may sign what, for a new repository or anew", (*program).initRepository},
 	{"build", "make a pack file of a folder", (*program).build},
@@ -62,6 +73,9 @@ var verbs = []verb{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if len(os.Args) == 2 && os.Args[1] == compileVerb {
+		os.Exit(compileInChild())
+	}
 	p := &program{os.Stdin, os.Stdout, os.Stderr}
 	code := p.main(ctx, os.Args[1:])
 	stop()
