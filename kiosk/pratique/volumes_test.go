@@ -32,9 +32,7 @@ type refused struct {
 var madeByTools = []refused{
 	{"luks1", "encrypted with LUKS", "encrypted", 8 * mega, luks("luks1")},
 	{"luks2", "encrypted with LUKS", "encrypted", 24 * mega, luks("luks2")},
-	{"ext2", "ext2", "unsupported-volume", 8 * mega, tool("mkfs.ext2", "-q", "-F", "IMAGE")},
-	{"ext3", "ext3", "unsupported-volume", 8 * mega, tool("mkfs.ext3", "-q", "-F", "IMAGE")},
-	{"ext4", "ext4", "unsupported-volume", 8 * mega, tool("mkfs.ext4", "-q", "-F", "IMAGE")},
+	{"ext-journal", "journal of another volume", "unsupported-volume", 8 * mega, tool("mke2fs", "-q", "-F", "-O", "journal_dev", "IMAGE")},
 	{"btrfs", "btrfs", "unsupported-volume", 128 * mega, tool("mkfs.btrfs", "-q", "IMAGE")},
 	{"xfs", "XFS", "unsupported-volume", 320 * mega, tool("mkfs.xfs", "-q", "IMAGE")},
 	{"f2fs", "F2FS", "unsupported-volume", 64 * mega, tool("mkfs.f2fs", "-q", "IMAGE")},

@@ -2,7 +2,7 @@
 //
 // It trusts nothing on the medium. Partition tables are read in every way in which they can be read; each region that a
 // table, a gap or the whole device gives is probed for every file system; all that match are read. The readers below this
-// package (fat, exfat, ntfs) turn one volume into entries. They hand out where content lies and never read it: the scanner
+// package (fat, exfat, ntfs, ext) turn one volume into entries. They hand out where content lies and never read it: the scanner
 // does, in the order of the medium, so that each block leaves it once.
 //
 // What is learned about a medium is never an error here: it is a finding, an outcome, or a class. An error means that the
