@@ -314,3 +314,24 @@ func TestT25_VolumesThatCannotBeReadAreNamedInTheVerdict(t *testing.T) {
 		try(r.refused, r.blkid)
 	}
 }
+
+// Volumes that Linux writes, by the tools that everybody uses, through whole programs.
+func TestExtVolumesAreScreened(t *testing.T) {
+	state := t.TempDir()
+	for _, kind := range []string{"ext2", "ext3", "ext4"} {
+		for name, want := range map[string]int{"nothing to see": 0, string(stick.EICAR()): 3} {
+			dir := t.TempDir()
+			if err := stick.WriteTree(dir, append(stick.CleanFiles(), stick.File{Path: "folder/NOTES.TXT", Data: []byte(name)})); err != nil {
+				t.Fatal(err)
+			}
+			image := blank(t, 24*mega)
+			output(t, exec.Command("mke2fs", "-q", "-F", "-t", kind, "-d", dir, image))
+			for where, medium := range map[string]string{"whole device": image, "partition": within(t, image, true)} {
+				code, res := screenJSON(t, "--state", state, medium)
+				if read := slices.ContainsFunc(res.Volumes, func(v jsonVolume) bool { return v.FileSystem == kind }); code != want || !read {
+					t.Errorf("%s, %s: exit code %d, want %d; volumes %+v, reasons %q", kind, where, code, want, res.Volumes, res.Reasons)
+				}
+			}
+		}
+	}
+}

@@ -105,12 +105,21 @@ type FileSystem interface {
 // Section is the range [start, start+bytes) of src as a Source of its own. Reading past its end is io.EOF, even where src
 // goes on: a volume never sees its neighbour's bytes.
 func Section(src Source, start, bytes int64) Source {
-	return &section{io.NewSectionReader(src, start, bytes), src.SectorSize()}
+	return &section{io.NewSectionReader(src, start, bytes), src}
 }
 
 type section struct {
 	*io.SectionReader
-	sector int
+	src Source
 }
 
-func (s *section) SectorSize() int { return s.sector }
+func (s *section) SectorSize() int { return s.src.SectorSize() }
+
+// ReadExact lets a cache below know that no more is wanted.
+func (s *section) ReadExact(p []byte, off int64) (int, error) {
+	_, start, _ := s.Outer()
+	if off < 0 || off+int64(len(p)) > s.Size() {
+		return s.ReadAt(p, off) // cuts off what is not part of it
+	}
+	return ReadExact(s.src, p, start+off)
+}

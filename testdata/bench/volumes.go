@@ -46,6 +46,8 @@ var fileSystems = []fileSystem{
 		return err
 	}},
 	{"NTFS", 1 << 30, 920 << 20, ntfs},
+	{"ext2", 1 << 30, 920 << 20, ext("ext2")}, // a number for each block
+	{"ext4", 1 << 30, 920 << 20, ext("ext4")}, // extents and checksums
 }
 
 func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
@@ -58,17 +60,7 @@ func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
 // ntfs has ntfs-3g's tools write the volume, as nothing here can. ntfscp makes no directories, so that all files lie in the
 // root, under names that are made of their paths. Clusters are of 4 KiB, as Windows takes them.
 func ntfs(image *os.File, _ int64, files []stick.File) error {
-	run := func(name string, args ...string) error {
-		cmd := exec.Command(name, args...)
-		if cmd.Err != nil { // Debian keeps both where only root's path leads
-			cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, out)
-		}
-		return nil
-	}
-	if err := run("mkntfs", "-F", "-Q", "-q", image.Name()); err != nil {
+	if err := tool("mkntfs", "-F", "-Q", "-q", image.Name()); err != nil {
 		return err
 	}
 	part := image.Name() + ".part"
@@ -76,11 +68,35 @@ func ntfs(image *os.File, _ int64, files []stick.File) error {
 		if err := save(part, &files[i]); err != nil {
 			return err
 		}
-		if err := run("ntfscp", "-q", "-f", image.Name(), part, strings.ReplaceAll(files[i].Path, "/", " ")); err != nil {
+		if err := tool("ntfscp", "-q", "-f", image.Name(), part, strings.ReplaceAll(files[i].Path, "/", " ")); err != nil {
 			return err
 		}
 	}
 	return os.Remove(part)
+}
+
+// tool starts a tool, which Debian may keep where only root's path leads.
+func tool(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	if cmd.Err != nil {
+		cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// ext has mke2fs write the volume from a folder, in blocks of 4 KiB.
+func ext(kind string) func(*os.File, int64, []stick.File) error {
+	return func(image *os.File, _ int64, files []stick.File) error {
+		dir := image.Name() + ".tree"
+		err := stick.WriteTree(dir, files)
+		if err == nil {
+			err = tool("mke2fs", "-q", "-F", "-t", kind, "-b", "4096", "-d", dir, image.Name())
+		}
+		return errors.Join(err, os.RemoveAll(dir))
+	}
 }
 
 func save(name string, f *stick.File) error {

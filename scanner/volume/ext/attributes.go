@@ -75,7 +75,7 @@ func (w *walker) attributes(in *inode) (list []attribute, blocks int64, err erro
 		return list, 0, errOwned
 	}
 	b := make([]byte, g.block())
-	if err := w.fs.readBlock(b, in.attributes); err != nil {
+	if err := w.fs.readAlone(b, in.attributes); err != nil {
 		return list, 0, &volume.Fault{Outcome: report.Unreadable, Text: "the medium returned an error where its extended attributes lie."}
 	}
 	if le.Uint32(b) != attributeMagic || le.Uint32(b[8:]) != 1 {

@@ -129,7 +129,7 @@ func (m *mapping) node(number int64) ([]byte, error) {
 	shift := m.w.fs.geo.shift
 	m.c.maps = append(m.c.maps, volume.Extent{Start: number << shift, Bytes: 1 << shift})
 	b := make([]byte, 1<<shift)
-	if m.w.fs.readBlock(b, number) != nil {
+	if m.w.fs.readAlone(b, number) != nil {
 		return nil, &volume.Fault{Outcome: report.Unreadable, Text: "the medium returned an error where the list of its blocks lies."}
 	}
 	return b, nil

@@ -143,6 +143,14 @@ func (fs *FS) readFull(p []byte, at int64) error {
 // readBlock reads one block of structures.
 func (fs *FS) readBlock(p []byte, number int64) error { return fs.readFull(p, number<<fs.geo.shift) }
 
+// readAlone reads one block of structures that lies among content: reading more would be reading that twice.
+func (fs *FS) readAlone(p []byte, number int64) error {
+	if n, _ := fs.meta.ReadExact(p, number<<fs.geo.shift); n < len(p) {
+		return errMedium
+	}
+	return nil
+}
+
 func finding(rule string, severity report.Severity, text string) report.Finding {
 	return report.Finding{Check: report.CheckVolume, Rule: rule, Severity: severity, Offset: -1, Text: text}
 }
