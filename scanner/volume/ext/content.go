@@ -19,7 +19,7 @@ type content struct {
 	extents []volume.Extent // in the order of the content, holes too, up to the last block that there is
 	bytes   int64           // that they hold, holes too
 	kept    []volume.Extent // allocated, and read as zeros
-	maps    []volume.Extent // blocks that say where the content lies
+	maps    []volume.Extent // blocks that say where the content lies, for a deep walk
 	blocks  int64           // how many of the volume it takes, maps too
 	stored  int64           // bytes up to the last that is not in a hole
 	err     error           // why that is not all
@@ -98,6 +98,8 @@ func (m *mapping) add(at, first, n int64, written bool) error {
 	case written:
 		err = m.append(first<<shift, n<<shift)
 		m.c.stored = m.c.bytes
+	case len(m.c.kept) >= maxExtents:
+		err = errPieces
 	default:
 		if err = m.append(-1, n<<shift); err == nil {
 			m.c.kept = append(m.c.kept, volume.Extent{Start: first << shift, Bytes: n << shift})
@@ -127,7 +129,12 @@ func (m *mapping) node(number int64) ([]byte, error) {
 		return nil, err
 	}
 	shift := m.w.fs.geo.shift
-	m.c.maps = append(m.c.maps, volume.Extent{Start: number << shift, Bytes: 1 << shift})
+	if m.w.deep || m.in.number == inodeResize {
+		if len(m.c.maps) >= maxExtents {
+			return nil, errPieces
+		}
+		m.c.maps = append(m.c.maps, volume.Extent{Start: number << shift, Bytes: 1 << shift})
+	}
 	b := make([]byte, 1<<shift)
 	if m.w.fs.readAlone(b, number) != nil {
 		return nil, &volume.Fault{Outcome: report.Unreadable, Text: "the medium returned an error where the list of its blocks lies."}

@@ -109,16 +109,32 @@ var crafted = map[string]struct {
 		outcome: report.Malformed, rule: "content-damaged", areas: "lost blocks"},
 	"block of the table of inodes": {craft: func(b bench) { b.put32(b.at("gap001", body), b.fs().groups[0].table) },
 		outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
-	"the superblock as content":           {craft: func(b bench) { b.put32(b.at("gap001", body), 1) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
-	"block behind the volume":             {craft: func(b bench) { b.put32(b.at("gap001", body), 1<<31) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
-	"block cut out":                       {craft: func(b bench) { b.put32(b.at("gap001", body+4), 0) }, outcome: report.Clean, rule: "block-count", areas: "lost blocks"},
-	"map that holds itself":               {craft: func(b bench) { n := b.get32(b.at("pieces.bin", body+4*13)); b.put32(int64(n)<<10+20, n) }, outcome: report.Malformed, entry: "pieces.bin", becomes: report.Malformed},
-	"map in three levels of it":           {craft: func(b bench) { b.put32(b.at("pieces.bin", body+4*14), b.get32(b.at("pieces.bin", body+4*13))) }, outcome: report.Malformed, entry: "pieces.bin", becomes: report.Malformed},
-	"size behind what it has":             {craft: func(b bench) { b.put32(b.at("gap001", 4), 1<<31) }, outcome: report.TooLarge},
-	"size of 2^62":                        {craft: func(b bench) { b.put32(b.at("gap001", 108), 1<<30) }, outcome: report.TooLarge, entry: "gap001", becomes: report.TooLarge},
-	"content behind its end":              {craft: func(b bench) { b.put32(b.at("gap001", 4), 1) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed, areas: "blocks behind the ends"},
-	"extents where there are none":        {craft: func(b bench) { b.put32(b.at("gap001", 32), flagExtents) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
-	"content said to be inline":           {craft: func(b bench) { b.put32(b.at("gap001", 32), flagInline) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
+	"the superblock as content":    {craft: func(b bench) { b.put32(b.at("gap001", body), 1) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
+	"block behind the volume":      {craft: func(b bench) { b.put32(b.at("gap001", body), 1<<31) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
+	"block cut out":                {craft: func(b bench) { b.put32(b.at("gap001", body+4), 0) }, outcome: report.Clean, rule: "block-count", areas: "lost blocks"},
+	"map that holds itself":        {craft: func(b bench) { n := b.get32(b.at("pieces.bin", body+4*13)); b.put32(int64(n)<<10+20, n) }, outcome: report.Malformed, entry: "pieces.bin", becomes: report.Malformed},
+	"map in three levels of it":    {craft: func(b bench) { b.put32(b.at("pieces.bin", body+4*14), b.get32(b.at("pieces.bin", body+4*13))) }, outcome: report.Malformed, entry: "pieces.bin", becomes: report.Malformed},
+	"size behind what it has":      {craft: func(b bench) { b.put32(b.at("gap001", 4), 1<<31) }, outcome: report.TooLarge},
+	"size of 2^62":                 {craft: func(b bench) { b.put32(b.at("gap001", 108), 1<<30) }, outcome: report.TooLarge, entry: "gap001", becomes: report.TooLarge},
+	"content behind its end":       {craft: func(b bench) { b.put32(b.at("gap001", 4), 1) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed, areas: "blocks behind the ends"},
+	"extents where there are none": {craft: func(b bench) { b.put32(b.at("gap001", 32), flagExtents) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
+	"content said to be inline":    {craft: func(b bench) { b.put32(b.at("gap001", 32), flagInline) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},
+	"hashes of fs-verity": {craft: func(b bench) {
+		b.put32(superAt+100, roSparse|2|roVerity)
+		b.put32(b.at("gap001", 32), flagVerity)
+		b.put32(b.at("gap001", 4), 1)
+	}, outcome: report.Clean, areas: "blocks behind the ends"},
+	"journal that is a file": {craft: func(b bench) {
+		b.put32(superAt+92, compatJournal|compatResize)
+		b.put32(superAt+224, uint32(b.number("gap001")))
+	},
+		outcome: report.Clean, areas: "file of the volume"},
+	"journal that is a directory": {craft: func(b bench) {
+		b.put32(superAt+92, compatJournal|compatResize)
+		b.put32(superAt+224, uint32(b.number("things")))
+	},
+		outcome: report.Malformed, entry: "things", becomes: report.Malformed},
+	"a table for every group":             {craft: func(b bench) { b.put32(2048+32+8, b.get32(2048+8)) }, outcome: report.Malformed},
 	"T25 fscrypt":                         {craft: func(b bench) { b.put32(b.at("gap001", 32), flagEncrypted) }, outcome: report.Encrypted, rule: "encrypted", entry: "gap001", becomes: report.Encrypted},
 	"T25 directory of fscrypt":            {craft: func(b bench) { b.put32(b.at("things", 32), flagEncrypted) }, outcome: report.Encrypted, rule: "encrypted", entry: "things", becomes: report.Encrypted},
 	"no kind":                             {craft: func(b bench) { b.put16(b.at("gap001", 0), 0o644) }, outcome: report.Malformed, entry: "gap001", becomes: report.Malformed},

@@ -77,7 +77,9 @@ func outcomeOr(err error, o report.Outcome) report.Outcome {
 // count compares the names of a file with how many it says it has.
 func (w *walker) count(in *inode, first bool) {
 	left, known := w.linked[uint32(in.number)]
-	switch {
+	switch g := &w.fs.geo; {
+	case in.number == g.journalInode, in.number == g.quotaInode, in.number == g.orphanInode:
+		// It was handed out before as what it is. tune2fs makes a journal that is a file, too.
 	case first && in.links > 1:
 		if len(w.linked) >= maxLinked {
 			w.Note("many-links", report.Inform, -1, "The volume has so many files with more than one name that not all were counted.")

@@ -33,6 +33,7 @@ const (
 	maxBlocks   = 1 << 28   // one bit each: 32 MiB; a terabyte in blocks of 4 KiB
 	maxInodes   = 1 << 28   // one bit each, where there are any; a terabyte at the densest that mke2fs offers
 	maxGroups   = 1 << 18   // 40 bytes each: 10 MiB; a terabyte in blocks of 1 KiB has half of that
+	maxCopies   = 64        // copies of the descriptors that are compared; where not every group has one a terabyte has 20
 	maxEntries  = 4_000_000 // names of one volume; more than any real stick has
 	maxExtents  = 1 << 19   // pieces of one file: 8 MiB
 	maxDepth    = 2_048     // folders inside folders; Linux opens no path of more than 4,096 bytes

@@ -42,7 +42,25 @@ func (fs *FS) readGroups() error {
 			fs.groups = append(fs.groups, g.parseGroup(d))
 		}
 	}
+	fs.tables()
 	return nil
+}
+
+// tables gives up those tables of inodes that lie over another one or behind the end of the medium. A small medium could
+// else have a table of a few inodes read for each of a quarter of a million groups.
+func (fs *FS) tables() {
+	g := &fs.geo
+	owned := volume.NewBlockSet(g.blocks)
+	for i := range fs.groups {
+		r := &fs.groups[i]
+		if r.table == 0 {
+			continue // said by the walk
+		}
+		if int64(r.table)<<g.shift >= fs.src.Size() || !owned.Add(int64(r.table), g.tableBlocks()) {
+			fs.known.Wrong(report.Malformed, "A table of inodes lies over another one, or behind the end of the medium.")
+			r.table = 0
+		}
+	}
 }
 
 // parseGroup reads a descriptor. A place outside the volume becomes 0, where no structure can be.
@@ -142,11 +160,12 @@ func (w *walker) structures() error {
 func (w *walker) compareCopies() error {
 	g := &w.fs.geo
 	const word = "superblocks-differ"
-	raw, b := make([]byte, superBytes), make([]byte, g.block())
+	raw, b, copies := make([]byte, superBytes), make([]byte, g.block()), 0
 	for n := int64(1); n < g.groups; n++ {
 		if !g.hasSuper(n) {
 			continue
 		}
+		copies++
 		if w.ctx.Err() != nil {
 			return context.Cause(w.ctx)
 		}
@@ -168,8 +187,8 @@ func (w *walker) compareCopies() error {
 			w.Wrong(report.Malformed, "The superblock and a copy describe two different volumes.")
 			continue
 		}
-		if g.incompat&incompatMetaBG != 0 {
-			continue // each block of descriptors has copies of its own, which are scanned
+		if g.incompat&incompatMetaBG != 0 || copies > maxCopies {
+			continue // it is scanned; with meta_bg each block of descriptors has copies of its own
 		}
 		for i := range g.descriptorBlocks() {
 			if err := w.fs.readBlock(b, g.groupStart(n)+1+i); err != nil {

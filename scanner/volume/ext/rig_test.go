@@ -2,11 +2,14 @@ package ext
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"pratique/scanner/report"
@@ -16,6 +19,41 @@ import (
 )
 
 const mega = 1 << 20
+
+// kept is a folder for what several tests use and what takes long to make, by what it is.
+var kept struct {
+	dir  string
+	mu   sync.Mutex
+	made map[string]string
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if kept.dir, err = os.MkdirTemp("", "ext"); err != nil {
+		panic(err)
+	}
+	kept.made = map[string]string{}
+	code := m.Run()
+	os.RemoveAll(kept.dir)
+	os.Exit(code)
+}
+
+// once returns what was made under a name before, or makes it at a new path.
+func once(t testing.TB, name string, make func(path string)) string {
+	t.Helper()
+	kept.mu.Lock()
+	defer kept.mu.Unlock()
+	path, ok := kept.made[name]
+	if !ok {
+		path = filepath.Join(kept.dir, strconv.Itoa(len(kept.made)))
+		make(path)
+		if t.Failed() {
+			t.FailNow()
+		}
+		kept.made[name] = path
+	}
+	return path
+}
 
 // tool runs a program that must succeed.
 func tool(t testing.TB, name string, args ...string) []byte {
@@ -64,6 +102,15 @@ func tree(t testing.TB, files []stick.File) string {
 	return dir
 }
 
+// corpus is a folder with so many files.
+func corpus(t testing.TB, files int) string {
+	return once(t, fmt.Sprintf("%d files", files), func(dir string) {
+		if err := stick.WriteTree(dir, corpusFiles(files)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // corpusFiles are files whose names Linux can hold, in folders that need an index, and one of every size that needs another
 // level of a map in blocks of 1 KiB.
 func corpusFiles(n int) []stick.File {
@@ -81,6 +128,12 @@ func corpusFiles(n int) []stick.File {
 func format(t testing.TB, dir string, bytes int64, args ...string) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
+	formatTo(t, image, dir, bytes, args...)
+	return image
+}
+
+func formatTo(t testing.TB, image, dir string, bytes int64, args ...string) {
+	t.Helper()
 	f, err := os.Create(image)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +143,6 @@ func format(t testing.TB, dir string, bytes int64, args ...string) string {
 	}
 	f.Close()
 	tool(t, "mke2fs", append(append([]string{"-q", "-F", "-d", dir}, args...), image)...)
-	return image
 }
 
 func opened(t testing.TB, image string) volume.Source {
