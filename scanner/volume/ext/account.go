@@ -83,7 +83,7 @@ func (w *walker) ownFile(number int64) error {
 		return nil
 	}
 	if !w.seen.Add(number, 1) {
-		return nil // two fields name it
+		return nil // two fields of the superblock name it
 	}
 	// One that was never used is blank. The list of bad blocks has blocks and nothing else.
 	if in.blank() && volume.Zero(in.body()) {
@@ -91,10 +91,6 @@ func (w *walker) ownFile(number int64) error {
 	}
 	if !in.sealed {
 		w.Wrong(report.Malformed, "The checksum of a file of the volume itself is wrong.")
-	}
-	e := volume.Entry{Path: what, Kind: report.Area}
-	if number == inodeBad {
-		e.Findings = []report.Finding{finding("bad-blocks", report.Warn, "Blocks are marked as bad, where data can be hidden; they were read.")}
 	}
 	if in.has(flagInline | flagEncrypted) {
 		w.Wrong(report.Malformed, "A file of the volume itself contradicts itself.")
@@ -118,7 +114,7 @@ func (w *walker) ownFile(number int64) error {
 				continue
 			}
 			if number == inodeBad {
-				w.Note(e.Findings[0].Rule, report.Warn, x.Start, e.Findings[0].Text)
+				w.Note("bad-blocks", report.Warn, x.Start, "Blocks are marked as bad, where data can be hidden; they were read.")
 			}
 			if err := a.Add(x.Start, x.Bytes); err != nil {
 				return err
@@ -128,6 +124,7 @@ func (w *walker) ownFile(number int64) error {
 	return a.Flush()
 }
 
+// maps notes the blocks of a map.
 func (w *walker) maps(list []volume.Extent) error {
 	for _, x := range list {
 		if err := w.structure(x.Start, x.Bytes); err != nil {

@@ -2,6 +2,7 @@ package ext
 
 import (
 	"slices"
+	"strings"
 
 	"pratique/scanner/report"
 	"pratique/scanner/volume"
@@ -42,7 +43,7 @@ func (w *walker) file(it *item, in *inode) error {
 	w.count(in, first)
 	attributes, blocks, err := w.attributes(in)
 	if err != nil {
-		it.faults = append(it.faults, sentence(err)[:len(sentence(err))-1])
+		it.faults = append(it.faults, strings.TrimSuffix(sentence(err), "."))
 	}
 	halt := w.judge(it, outcomeOr(err, report.Malformed))
 	e := w.entry(it)
@@ -177,12 +178,7 @@ func (w *walker) locate(e *volume.Entry, in *inode, c *content) error {
 			return err
 		}
 	}
-	for _, x := range c.maps {
-		if err := w.structure(x.Start, x.Bytes); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.maps(c.maps)
 }
 
 // charged is how many blocks a file has for its extended attributes, or -1 if that is not known: what lies in inodes of its
