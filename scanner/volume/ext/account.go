@@ -272,6 +272,15 @@ func (w *walker) inodes(n int64, visit func(in *inode, marked bool)) error {
 
 // account holds the bitmaps of the groups against the blocks that were found to have an owner.
 func (w *walker) account() error {
+	for n := int64(0); w.deep && n < w.fs.geo.blocks; n++ {
+		if n%64 == 0 && w.shares.Word(n) == 0 {
+			n += 63
+		} else if w.shares.Has(n) {
+			if err := w.structure(n<<w.fs.geo.shift, w.fs.geo.block()); err != nil {
+				return err
+			}
+		}
+	}
 	for _, a := range []*volume.Area{w.slack, w.odd, w.shape} {
 		if err := a.Flush(); err != nil {
 			return err

@@ -68,9 +68,6 @@ func (w *walker) attributes(in *inode) (list []attribute, blocks int64, err erro
 	if w.owned.Add(in.attributes, 1) {
 		w.shares.Add(in.attributes, 1)
 		w.written(in.attributes, 1)
-		if err := w.structure(in.attributes<<g.shift, g.block()); err != nil {
-			return list, 0, err
-		}
 	} else if !w.shares.Has(in.attributes) {
 		return list, 0, errOwned
 	}

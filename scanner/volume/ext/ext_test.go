@@ -1,6 +1,8 @@
 package ext
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -270,5 +272,34 @@ func TestT09_LargeAttributesAreStreams(t *testing.T) {
 	}
 	if e := entry(t, l, "three:security.large"); e.Kind != report.Area || e.Size != int64(len(data)) {
 		t.Errorf("%+v", e)
+	}
+}
+
+// Whoever takes the entries may stop at any of them, and so may the context.
+func TestWalkEndsWithTheErrorThatStoppedIt(t *testing.T) {
+	image, _ := rich(t, 24*mega, "-t", "ext2", "-b", "1024")
+	fs, err := Open(opened(t, image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, all := errors.New("enough"), 0
+	if _, err := fs.Walk(t.Context(), volume.Options{Deep: true}, func(volume.Entry) error { all++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for last := 1; last <= all; last += 1 + all/60 {
+		n := 0
+		_, err := fs.Walk(t.Context(), volume.Options{Deep: true}, func(volume.Entry) error {
+			if n++; n >= last {
+				return stop
+			}
+			return nil
+		})
+		if err != stop || n != last {
+			t.Errorf("%v after %d of %d entries", err, n, last)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if _, err := fs.Walk(ctx, volume.Options{}, func(volume.Entry) error { cancel(stop); return nil }); err != stop {
+		t.Error(err)
 	}
 }
