@@ -50,7 +50,7 @@ func (w *walker) file(it *item, in *inode) error {
 	switch in.kind() {
 	case typeFile, typeLink:
 		if in.kind() == typeLink {
-			e.Findings = append(e.Findings, finding("link", report.Inform, "The entry is a link to another place. It was not followed."))
+			e.Findings = append(e.Findings, finding("symbolic-link", report.Inform, "The entry is a link to another place. It was not followed."))
 		}
 		if err := w.fill(&e, in, attributes, blocks, first); err != nil {
 			return err
