@@ -129,7 +129,7 @@ func (se *session) claims(content clearance.Content, class, person string) clear
 		Medium:   clearance.Medium{VID: m.VID, PID: m.PID, Sectors: uint64(m.size()) / 512},
 		Content:  content,
 		Rules:    clearance.Rules{Name: se.want.Pack.Name, Version: se.want.Pack.Version, Digest: [8]byte(inForce[:8])},
-		Canary:   "none",
+		Canary:   se.want.Canary.Word(),
 		Coverage: clearance.Used,
 		Source:   clearance.Source(m.Kind),
 		Operator: se.state.pseudonym(person),

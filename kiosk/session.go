@@ -40,6 +40,7 @@ type Screening struct {
 	Slots   int    // yaraworkers side by side; 0 is one for each core
 	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own.
 	RequireNamespaces bool
+	Canary            CanaryResult // of the last try with this pack; it goes into the clearance
 	// Item is called for each item, in the order of the scan, before it reaches the log; nil for nobody.
 	Item func(*report.Item)
 	// Progress is called several times a second, and every second while what was read is sealed and written; nil for
@@ -192,7 +193,7 @@ func (se *session) decide(ctx context.Context, class string) (Decision, error) {
 	}
 	d := Decide(&se.report, policy)
 	err := se.append(ctx, audit.Decided{Verdict: verdicts[d.Verdict], Reasons: codes(d.Reasons), Class: audit.Word(policy.Class),
-		Content: se.content.Root, Rules: se.auditRules(), Deep: se.want.Deep, Counts: audit.CountsOf(se.report.Tally), Items: se.rows,
+		Content: se.content.Root, Rules: auditRules(se.want.Pack), Deep: se.want.Deep, Counts: audit.CountsOf(se.report.Tally), Items: se.rows,
 		ItemsDigest: se.itemsDigest})
 	if err != nil {
 		return Decision{}, err
@@ -250,11 +251,6 @@ func (se *session) append(ctx context.Context, data audit.Data) error {
 		return logError(err)
 	}
 	return nil
-}
-
-func (se *session) auditRules() audit.Rules {
-	p := se.want.Pack
-	return audit.Rules{Name: audit.Word(p.Name), Version: p.Version, Digest: p.Digest, Added: p.Added}
 }
 
 func workerError(err error) error { return fmt.Errorf("%w: %w", ErrWorkers, err) }

@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 
+	"pratique/kiosk/trial"
 	"pratique/kiosk/worker"
 	"pratique/rules/blocklist"
 )
@@ -16,7 +18,7 @@ import (
 // tools is what a scan looks with: rules and a blocklist, both compiled on this machine.
 type tools struct {
 	rules *os.File
-	list  *os.File // nil if the pack has no hashes
+	list  *os.File
 }
 
 // prepare compiles the pack, or takes the rules that this station compiled before. Nothing is scanned with half of it: one
@@ -28,14 +30,12 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 			t.close()
 		}
 	}()
-	var texts []io.Reader
+	texts := []io.Reader{strings.NewReader(trial.CanaryHash())} // by which every list is tried
 	for _, text := range want.Pack.Lists {
 		texts = append(texts, bytes.NewReader(text))
 	}
-	if len(texts) > 0 {
-		if t.list, err = s.compileList(texts); err != nil {
-			return tools{}, err
-		}
+	if t.list, err = s.compileList(texts); err != nil {
+		return tools{}, err
 	}
 	var sources []worker.Source
 	for _, src := range want.Pack.YARA {
@@ -92,9 +92,6 @@ func (t tools) config(want Screening) worker.Config {
 	if slots == 0 {
 		slots = min(runtime.NumCPU(), worker.MaxSlots)
 	}
-	cfg := worker.Config{Dir: want.Workers, Slots: slots, Rules: t.rules, Deep: want.Deep, RequireNamespaces: want.RequireNamespaces}
-	if t.list != nil {
-		cfg.Lists = []*os.File{t.list}
-	}
-	return cfg
+	return worker.Config{Dir: want.Workers, Slots: slots, Rules: t.rules, Lists: []*os.File{t.list}, Deep: want.Deep,
+		RequireNamespaces: want.RequireNamespaces}
 }

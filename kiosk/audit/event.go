@@ -83,11 +83,15 @@ const (
 	KindVerified       // somebody checked the log
 	KindRead           // somebody read entries
 	KindRefused        // a device was refused before anything was read from it
+	KindPack           // a rule pack was put in force, or refused
+	KindCanary         // the station tried whether it finds what it must find
+	KindRecalled       // a clearance was recalled: what it cleared is known to be harmful now
+	KindException      // a person agreed to let a file pass, or took that back
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
-	"failed", "denied", "exported", "verified", "read", "refused"}
+	"failed", "denied", "exported", "verified", "read", "refused", "pack", "canary", "recalled", "exception"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -299,6 +303,41 @@ type Refused struct {
 	Digest Digest `cbor:"5,keyasint" json:"digest"` // of what it said of itself; zero if it could not be read
 }
 
+// Pack says that a rule pack was put in force, or why it was not.
+type Pack struct {
+	Rules  Rules `cbor:"1,keyasint" json:"rules"`                      // without a name if what was offered could not be read
+	Before Rules `cbor:"2,keyasint" json:"before"`                     // in force until then
+	Refuse Word  `cbor:"3,keyasint,omitempty" json:"refuse,omitempty"` // a code; absent if it was put in force
+	Gate   Word  `cbor:"4,keyasint,omitempty" json:"gate,omitempty"`   // where it was refused
+	Source Word  `cbor:"5,keyasint" json:"source"`                     // how it came: "path", "folder"
+}
+
+// Canary says whether the station finds what it must find.
+type Canary struct {
+	Rules  Rules  `cbor:"1,keyasint" json:"rules"`
+	Passed uint8  `cbor:"2,keyasint" json:"passed"`                     // ways through the scanner on which the canary was found
+	Failed []Word `cbor:"3,keyasint,omitempty" json:"failed,omitempty"` // the others
+}
+
+// Recalled takes a clearance back.
+type Recalled struct {
+	Clearance ID     `cbor:"1,keyasint" json:"clearance"`
+	Classes   []Word `cbor:"2,keyasint" json:"classes"`
+	Expires   int64  `cbor:"3,keyasint" json:"expires"` // of the clearance, seconds since 1970
+	Cause     Word   `cbor:"4,keyasint" json:"cause"`   // a code
+	Items     uint64 `cbor:"5,keyasint" json:"items"`   // that are known to be harmful
+	Rules     Rules  `cbor:"6,keyasint" json:"rules"`   // that know it
+}
+
+// Exception is one person's word on a file that a rule or a list takes for harmful. It takes two.
+type Exception struct {
+	SHA256  Digest    `cbor:"1,keyasint" json:"sha256"`
+	Reason  Word      `cbor:"2,keyasint" json:"reason"`  // a code
+	Expires int64     `cbor:"3,keyasint" json:"expires"` // seconds since 1970
+	Person  Pseudonym `cbor:"4,keyasint" json:"person"`
+	Revoke  bool      `cbor:"5,keyasint,omitempty" json:"revoke,omitempty"` // takes it back
+}
+
 // Exported says that entries were taken out.
 type Exported struct {
 	Format Word   `cbor:"1,keyasint" json:"format"`
@@ -334,6 +373,10 @@ func (Refused) Kind() Kind   { return KindRefused }
 func (Exported) Kind() Kind  { return KindExported }
 func (Verified) Kind() Kind  { return KindVerified }
 func (Read) Kind() Kind      { return KindRead }
+func (Pack) Kind() Kind      { return KindPack }
+func (Canary) Kind() Kind    { return KindCanary }
+func (Recalled) Kind() Kind  { return KindRecalled }
+func (Exception) Kind() Kind { return KindException }
 
 func (a Attached) check() error {
 	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
@@ -410,6 +453,56 @@ func (v Verified) check() error {
 }
 
 func (r Read) check() error { return checkRange(r.From, r.To) }
+
+func (r Rules) check() error {
+	if r.Name == "" { // nothing is known of it
+		return nil
+	}
+	return r.Name.check()
+}
+
+func (p Pack) check() error {
+	if p.Refuse == "" && (p.Gate != "" || p.Rules.Name == "") {
+		return errors.New("a pack in force without a name, or with a gate that it did not pass")
+	}
+	for _, w := range []Word{p.Refuse, p.Gate} {
+		if w != "" && w.check() != nil {
+			return w.check()
+		}
+	}
+	return errors.Join(p.Rules.check(), p.Before.check(), p.Source.check())
+}
+
+func (c Canary) check() error {
+	if len(c.Failed) > maxReasons || c.Passed == 0 && len(c.Failed) == 0 {
+		return fmt.Errorf("a canary with %d ways that failed", len(c.Failed))
+	}
+	for _, w := range c.Failed {
+		if err := w.check(); err != nil {
+			return err
+		}
+	}
+	return c.Rules.check()
+}
+
+func (r Recalled) check() error {
+	if r.Clearance == (ID{}) || r.Expires <= 0 || len(r.Classes) == 0 || len(r.Classes) > maxClasses {
+		return errors.New("no clearance to recall, without an end or for no class")
+	}
+	for _, w := range r.Classes {
+		if err := w.check(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.Cause.check(), r.Rules.check())
+}
+
+func (e Exception) check() error {
+	if e.SHA256 == (Digest{}) || e.Expires <= 0 || e.Person == (Pseudonym{}) {
+		return errors.New("an exception for no file, without an end or a person")
+	}
+	return e.Reason.check()
+}
 
 func checkRange(from, to int64) error {
 	if from < 0 || to < from {

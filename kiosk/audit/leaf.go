@@ -190,6 +190,14 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Verified](raw)
 	case KindRead:
 		return decodeAs[Read](raw)
+	case KindPack:
+		return decodeAs[Pack](raw)
+	case KindCanary:
+		return decodeAs[Canary](raw)
+	case KindRecalled:
+		return decodeAs[Recalled](raw)
+	case KindException:
+		return decodeAs[Exception](raw)
 	}
 	return nil, errors.New("no event has this kind")
 }
