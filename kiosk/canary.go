@@ -14,7 +14,6 @@ import (
 	"pratique/kiosk/trial"
 	"pratique/kiosk/worker"
 	"pratique/rules"
-	"pratique/scanner/report"
 )
 
 // The words for a canary in a token.
@@ -103,13 +102,13 @@ func (s *State) examine(ctx context.Context, exam *trial.Exam, cfg worker.Config
 	late := errors.New("the trial took too long")
 	ctx, cancel := context.WithTimeoutCause(ctx, canaryTime, late)
 	defer cancel()
-	rep, err := worker.Scan(ctx, medium, size, sectorUnit, cfg, worker.Sink{Item: func(it report.Item) error { exam.Item(it); return nil }})
+	rep, err := worker.Scan(ctx, medium, size, sectorUnit, cfg, worker.Sink{Item: exam.Item})
 	switch {
 	case errors.Is(context.Cause(ctx), late):
 		return []trial.Failure{{Gate: trial.Budget, Text: fmt.Sprintf("The trial medium was not scanned within %v.", canaryTime)}}, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil:
+	case err != nil && !errors.Is(err, trial.ErrOver):
 		return nil, workerError(err)
 	}
 	return exam.Judge(&rep), nil

@@ -27,11 +27,8 @@ func CheckJail(ctx context.Context, workers string, words io.Writer) (Jail, erro
 
 // CheckRules compiles a pack as a screening does, and says how many rules it has.
 func CheckRules(ctx context.Context, workers string, pack rules.Pack) (int, error) {
-	var sources []worker.Source
-	for _, src := range pack.YARA {
-		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
-	}
-	f, info, err := worker.Compile(ctx, worker.Config{Dir: workers}, sources)
+	cfg, sources := compileOf(Screening{Workers: workers, Pack: pack})
+	f, info, err := worker.Compile(ctx, cfg, sources)
 	if err != nil {
 		return 0, workerError(err)
 	}

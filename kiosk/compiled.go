@@ -55,7 +55,7 @@ func (s *State) compiled(ctx context.Context, cfg worker.Config, sources []worke
 	if err != nil {
 		return nil, err
 	}
-	name := s.path("rules", hex.EncodeToString(id[:])+compiledSuffix)
+	name := s.compiledName(id)
 	if rules, err := openCompiled(name, key, id); err == nil {
 		now := s.now()
 		os.Chtimes(name, now, now) // what is in use is swept last
@@ -69,6 +69,10 @@ func (s *State) compiled(ctx context.Context, cfg worker.Config, sources []worke
 		s.sweepCompiled()
 	}
 	return rules, nil
+}
+
+func (s *State) compiledName(id [32]byte) string {
+	return s.path("rules", hex.EncodeToString(id[:])+compiledSuffix)
 }
 
 // rulesID is the digest of everything that compiled rules depend on: the compiler, and each source with its name.

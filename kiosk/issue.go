@@ -275,8 +275,13 @@ func (c *Clearance) Save(dir string) error {
 // trustAge is how old the demonstration's trust file may grow before it is issued anew; verifiers complain after 30 days.
 const trustAge = 24 * time.Hour
 
-// refreshTrust keeps demo.trust whole, recent, and naming the station's present key.
-func (s *State) refreshTrust() error {
+// publishTrust keeps demo.trust whole, recent, naming the station's present key and what was recalled. now says that
+// something was recalled that it cannot name yet. An enrolled station has no trust file of its own: its security team signs
+// one, with what "pratique rules recall" lists.
+func (s *State) publishTrust(ctx context.Context, now bool) error {
+	if !s.station.Demo() {
+		return nil
+	}
 	version := uint64(1)
 	data, err := os.ReadFile(s.path("demo.trust"))
 	if err == nil {
@@ -284,14 +289,18 @@ func (s *State) refreshTrust() error {
 			version = t.Version + 1
 			mine := s.station.Public()
 			known := slices.ContainsFunc(t.Stations, func(k clearance.StationKey) bool { return k.KeyID() == mine.KeyID() })
-			if age := s.now().Sub(t.Issued); known && age >= 0 && age < trustAge {
+			if age := s.now().Sub(t.Issued); !now && known && age >= 0 && age < trustAge {
 				return nil
 			}
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if data, err = clearance.DemoTrust(s.station, version, s.now()); err != nil {
+	revoked, err := s.revoked(ctx)
+	if err != nil {
+		return err
+	}
+	if data, err = clearance.DemoTrust(s.station, version, s.now(), revoked...); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	return s.write("demo.trust", data, 0o644)

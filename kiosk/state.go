@@ -43,6 +43,7 @@ const stateVersion = "1"
 //	demo.trust          the trust file for the demonstration key
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
+//	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
 //	sessions/ID         one locked file for each session under way
 type State struct {
 	dir     string
@@ -193,7 +194,7 @@ func (s *State) loadKeys(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.refreshTrust()
+	return s.publishTrust(ctx, false)
 }
 
 // keyReserve is more than a clearance lives.

@@ -37,11 +37,7 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 	if t.list, err = s.compileList(texts); err != nil {
 		return tools{}, err
 	}
-	var sources []worker.Source
-	for _, src := range want.Pack.YARA {
-		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
-	}
-	cfg := worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}
+	cfg, sources := compileOf(want)
 	if t.rules, err = s.compiled(ctx, cfg, sources); err != nil {
 		var bad *worker.CompileError
 		if errors.As(err, &bad) {
@@ -53,6 +49,15 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 		return tools{}, workerError(err)
 	}
 	return t, nil
+}
+
+// compileOf is how a pack's rules are compiled, and what they are compiled from.
+func compileOf(want Screening) (worker.Config, []worker.Source) {
+	var sources []worker.Source
+	for _, src := range want.Pack.YARA {
+		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
+	}
+	return worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}, sources
 }
 
 // compileList compiles hash lists into a file without a name, which lives as long as its descriptor. It is in the state's

@@ -71,9 +71,9 @@ func GenerateRoot() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// DemoTrust returns a trust file for one demonstration station. Its root key exists only inside this call, so there can
-// be no second file by the same root.
-func DemoTrust(k *Keys, version uint64, now time.Time) ([]byte, error) {
+// DemoTrust returns a trust file for one demonstration station, which takes back the clearances revoked. Its root key exists
+// only inside this call, so there can be no second file by the same root.
+func DemoTrust(k *Keys, version uint64, now time.Time, revoked ...[16]byte) ([]byte, error) {
 	if !k.demo {
 		return nil, errors.New("clearance: a demonstration trust file lists demonstration keys only")
 	}
@@ -83,7 +83,7 @@ func DemoTrust(k *Keys, version uint64, now time.Time) ([]byte, error) {
 	}
 	t := &Trust{
 		Version: version, Issued: now.UTC().Truncate(time.Second), Demo: true, QRWithout: true,
-		Stations: []StationKey{k.Public()}, Roots: []*ecdsa.PublicKey{&root.PublicKey}, Threshold: 1,
+		Stations: []StationKey{k.Public()}, Roots: []*ecdsa.PublicKey{&root.PublicKey}, Threshold: 1, Revoked: revoked,
 	}
 	return SignTrust(t, root)
 }

@@ -22,6 +22,7 @@
 package trial
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -105,15 +106,23 @@ func (e *Exam) Ways() int { return e.canaries }
 // WriteTo writes the medium to a file that holds zeros, and returns its size.
 func (e *Exam) WriteTo(w io.WriterAt) (int64, error) { return writeFAT(w, e.files) }
 
-// Item takes what the scan says of one item.
-func (e *Exam) Item(it report.Item) {
+// ErrOver says that what is to come can change nothing: the pack failed.
+var ErrOver = errors.New("the trial is over")
+
+// Item takes what the scan says of one item. It returns ErrOver where rules took too long: they would on the next file too,
+// and on all of them for minutes.
+func (e *Exam) Item(it report.Item) error {
 	if it.Kind != report.File {
-		return
+		return nil
 	}
 	if e.items == nil {
 		e.items = map[string]report.Item{}
 	}
 	e.items[it.Path] = it
+	if it.Outcome == report.TimedOut {
+		return ErrOver
+	}
+	return nil
 }
 
 // maxFailures bounds what is told: who made a pack that fails a thousand times needs the first few.
@@ -122,10 +131,10 @@ const maxFailures = 20
 // Judge says which gates were not passed. The report is the scan's, whose items went to Item.
 func (e *Exam) Judge(rep *report.Report) []Failure {
 	var out []Failure
-	switch {
-	case len(e.files) == 0:
+	if len(e.files) == 0 {
 		return []Failure{{Gate: Scan, Text: "There was nothing on the trial medium."}}
-	case !rep.Complete:
+	}
+	if !rep.Complete {
 		text := "The scan of the trial medium did not reach its end."
 		if len(rep.Shortfalls) > 0 {
 			text += " " + rep.Shortfalls[0].Text
@@ -133,13 +142,14 @@ func (e *Exam) Judge(rep *report.Report) []Failure {
 		out = append(out, Failure{Gate: Scan, Text: text})
 	}
 	for _, f := range e.files {
+		if it := e.items[f.path]; it.Outcome == report.TimedOut {
+			return []Failure{{Gate: Budget, Text: fmt.Sprintf("The rules took too long on %s.", f.path)}}
+		}
+	}
+	for _, f := range e.files {
 		it, seen := e.items[f.path]
-		switch {
-		case !seen: // the zero item is unscanned, and no judge lets that pass
+		if !seen { // the zero item is unscanned, and no judge lets that pass
 			it = report.Item{Path: f.path}
-		case it.Outcome == report.TimedOut:
-			out = append(out, Failure{Gate: Budget, Text: fmt.Sprintf("The rules took too long on %s.", f.path)})
-			continue
 		}
 		if fail := f.judge(it); fail != nil {
 			out = append(out, *fail)
@@ -150,7 +160,7 @@ func (e *Exam) Judge(rep *report.Report) []Failure {
 }
 
 // rank puts what explains the rest first.
-func rank(g Gate) int { return slices.Index([]Gate{Budget, Scan, Canary, Samples, Goodware}, g) }
+func rank(g Gate) int { return slices.Index([]Gate{Scan, Canary, Samples, Goodware}, g) }
 
 func judgeSample(s rules.Sample, it report.Item) *Failure {
 	fail := func(format string, args ...any) *Failure {
