@@ -18,6 +18,7 @@ var (
 	errUnready = &localapi.Error{Code: localapi.CodeNotReady, Text: "The station issues no clearances at the moment; its status says why."}
 	errLate    = &localapi.Error{Code: localapi.CodeRemoved, Text: "Nobody asked in time. Take the medium out and plug it in again."}
 	errSecond  = &localapi.Error{Code: localapi.CodeBusy, Text: "The medium has a clearance already. For another class, take it out and plug it in again."}
+	errRules   = &localapi.Error{Code: localapi.CodeRemoved, Text: "The rules have changed since the scan. Take the medium out and plug it in again."}
 	errClass   = &localapi.Error{Code: localapi.CodeClass, Text: "The station knows no such equipment class."}
 )
 
@@ -25,7 +26,7 @@ var (
 // the scan. The answer holds the verdict for the class; a clearance is in it only if that is cleared. It returns a
 // *localapi.Error for what a person can be told.
 func (st *Station) Issue(ctx context.Context, id, class string, person Person) (localapi.Answer, error) {
-	if _, ok := st.cfg.Want.Pack.Policies[class]; !ok {
+	if !st.knows(class) {
 		return localapi.Answer{}, errClass
 	}
 	var turn uint64
@@ -82,13 +83,20 @@ func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.An
 		if !st.ready {
 			return nil, nil, errUnready
 		}
+		if _, ok := p.session.want.Pack.Policies[class]; !ok {
+			return nil, nil, errRules
+		}
 		p.ask = &ask{class: class, person: person.ID, done: make(chan struct{})}
 		st.deliver(p, asked)
 		return p.ask, nil, nil
 	case issuing:
 		return nil, nil, errBusy
 	case decided: // nothing comes of it any more, so this verdict is for the person and not for the log
-		d := Decide(&p.session.report, st.cfg.Want.Pack.Policies[class])
+		policy, ok := p.session.want.Pack.Policies[class]
+		if !ok {
+			return nil, nil, errRules
+		}
+		d := Decide(&p.session.report, policy)
 		if d.Verdict == Cleared {
 			return nil, nil, errLate
 		}

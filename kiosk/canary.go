@@ -22,9 +22,6 @@ const (
 	canaryPassed = "passed" // the last try found it on every way, with the rules in the token
 )
 
-// canaryTime bounds one try. It takes a tenth of a second on an idle machine; this is for one on which four scans run.
-const canaryTime = 2 * time.Minute
-
 // CanaryResult is what became of one try. The zero value failed.
 type CanaryResult struct {
 	At     time.Time
@@ -100,15 +97,15 @@ func (s *State) examine(ctx context.Context, exam *trial.Exam, cfg worker.Config
 	}
 	defer medium.Close()
 	late := errors.New("the trial took too long")
-	ctx, cancel := context.WithTimeoutCause(ctx, canaryTime, late)
+	ctx, cancel := context.WithTimeoutCause(ctx, exam.Limit(), late)
 	defer cancel()
 	rep, err := worker.Scan(ctx, medium, size, sectorUnit, cfg, worker.Sink{Item: exam.Item})
 	switch {
 	case errors.Is(context.Cause(ctx), late):
-		return []trial.Failure{{Gate: trial.Budget, Text: fmt.Sprintf("The trial medium was not scanned within %v.", canaryTime)}}, nil
+		return []trial.Failure{{Gate: trial.Budget, Text: fmt.Sprintf("The rules took too long: the trial medium was not scanned within %v.", exam.Limit().Round(time.Second))}}, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil && !errors.Is(err, trial.ErrOver):
+	case err != nil:
 		return nil, workerError(err)
 	}
 	return exam.Judge(&rep), nil

@@ -22,6 +22,8 @@ type PackConfig struct {
 	Tighten func(rules.Pack) (rules.Pack, error)
 	// Want says how the trial medium is scanned; its pack is not used.
 	Want Screening
+	// Swap is told of a new pack once it is in force, before what was issued meanwhile is held against it; nil for nobody.
+	Swap func(context.Context, InForce) error
 }
 
 // InForce is the rule pack that media are screened with.
@@ -54,7 +56,7 @@ const codeGate = "gate"
 
 // trialFileTime is what libyara may take for one file of at most a megabyte. A rule that looks at each byte once takes a
 // hundredth of a second; with 3,000 rules, and on a machine with four scans under way, it is still below one.
-const trialFileTime = 5 * time.Second
+const trialFileTime = 3 * time.Second
 
 func (s *State) store(cfg PackConfig) (*rulepack.Store, error) {
 	st, err := rulepack.Open(s.path("rules", "store"), cfg.Root)
@@ -134,6 +136,11 @@ func (s *State) Install(ctx context.Context, folder, source string, cfg PackConf
 	}
 	if err := s.step("pack"); err != nil {
 		return InForce{}, nil, err
+	}
+	if cfg.Swap != nil {
+		if err := cfg.Swap(ctx, in); err != nil {
+			return InForce{}, nil, err
+		}
 	}
 	late, err := s.settle(ctx, in, before, source)
 	return in, append(recalls, late...), err

@@ -11,6 +11,7 @@ import (
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/localapi"
+	"pratique/rules"
 	"pratique/scanner/report"
 )
 
@@ -62,8 +63,9 @@ type Person struct {
 // one for each port at a time, whose end comes back as an event. Jobs are started with the session; the lock is never held
 // while one touches a medium, the log or the state folder.
 type Station struct {
-	cfg  StationConfig
-	jobs sync.WaitGroup
+	cfg     StationConfig
+	jobs    sync.WaitGroup
+	issuing sync.RWMutex // read while a clearance is issued, written to change the pack
 
 	mu       sync.Mutex
 	ports    []*port
@@ -128,6 +130,35 @@ func (st *Station) SetProblems(ready bool, problems []localapi.Problem) {
 		st.ready, st.problems = ready, problems
 		st.publish()
 	}
+}
+
+// SetPack changes the rules for media that are plugged in from now on. A session that is under way ends with the rules that
+// it began with; what these cannot know is asked of the new ones before it is issued (answer). The class that media are
+// decided for first must be among the pack's.
+func (st *Station) SetPack(p rules.Pack, canary CanaryResult) error {
+	st.issuing.Lock()
+	defer st.issuing.Unlock()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if _, ok := p.Policies[st.cfg.Want.Class]; !ok {
+		return fmt.Errorf("%w: %q", ErrClass, st.cfg.Want.Class)
+	}
+	st.cfg.Want.Pack, st.cfg.Want.Canary = p, canary
+	st.publish()
+	return nil
+}
+
+// wanted is how a medium is screened that is plugged in now.
+func (st *Station) wanted() Screening {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.cfg.Want
+}
+
+// knows reports whether the pack in force has a class.
+func (st *Station) knows(class string) bool {
+	_, ok := st.wanted().Pack.Policies[class]
+	return ok
 }
 
 // AddPort adds a port that was not known from the start, such as one of a hub that somebody plugged in. A port that is known
@@ -340,7 +371,7 @@ func (st *Station) open(ctx context.Context, p *port, plugged Plugged) event {
 	if err != nil {
 		return st.broken(ctx, p, nil, err)
 	}
-	want := st.cfg.Want
+	want := st.wanted()
 	want.Progress = func(pr report.Progress) { st.progress(p, pr) }
 	tools, err := st.cfg.State.prepare(ctx, want)
 	if err != nil {
@@ -372,12 +403,13 @@ func (st *Station) scan(ctx context.Context, p *port) event {
 	}
 	logging, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	d, err := se.decide(logging, st.cfg.Want.Class)
+	class := se.want.Class
+	d, err := se.decide(logging, class)
 	if err != nil {
 		return st.broken(ctx, p, se, err)
 	}
-	st.change(p, func(v *localapi.Port) { se.show(v, st.cfg.Want.Class, d) })
-	for _, policy := range st.cfg.Want.Pack.Policies {
+	st.change(p, func(v *localapi.Port) { se.show(v, class, d) })
+	for _, policy := range se.want.Pack.Policies {
 		if Decide(&se.report, policy).Verdict == Cleared {
 			return clearable
 		}
@@ -406,6 +438,22 @@ func (st *Station) answer(ctx context.Context, p *port, a *ask) event {
 	st.change(p, func(v *localapi.Port) { se.show(v, a.class, d) })
 	if d.Verdict != Cleared {
 		return declined
+	}
+	// The pack does not change until the log has what is issued: so either this asks the new pack, or its recall sees this.
+	st.issuing.RLock()
+	defer st.issuing.RUnlock()
+	now := st.wanted()
+	switch changed, err := se.outdated(ctx, now.Pack, a.class); {
+	case err != nil:
+		a.err = err
+		return st.broken(ctx, p, se, err)
+	case changed:
+		a.err = errRules
+		return declined
+	}
+	// The canary of the hour is the one of the rules that the medium was scanned with, unless they have changed since.
+	if now.Pack.InForce() == se.want.Pack.InForce() {
+		se.want.Canary = now.Canary
 	}
 	c, err := se.issue(ctx, a.class, "person:"+a.person)
 	switch {

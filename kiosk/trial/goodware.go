@@ -29,6 +29,13 @@ func goodware() []file {
 	}
 	text := prose(noise, 64<<10)
 	out := []file{
+		// What a badly made rule runs on for ever.
+		{path: "ZEROS.BIN", content: make([]byte, budgetBytes)},
+		{path: "LETTERS.BIN", content: bytes.Repeat([]byte("a"), budgetBytes)},
+		{path: "NOISE.BIN", content: random},
+		{path: "BASE64.TXT", content: []byte(base64.StdEncoding.EncodeToString(random[:budgetBytes*3/4]))},
+		{path: "BLANKS.TXT", content: bytes.Repeat([]byte(" \r\n\t"), budgetBytes/4)},
+		{path: "DIGITS.TXT", content: []byte(strings.Repeat("0123456789abcdef", budgetBytes/16))},
 		{path: "EMPTY.TXT"},
 		{path: "LETTER.TXT", content: text},
 		{path: "WIDE.TXT", content: wide(string(text[:8<<10]))},
@@ -49,12 +56,6 @@ func goodware() []file {
 		{path: "PROGRAM.EXE", content: program(0x10B, 0x014C, text[:6000])},
 		{path: "LIBRARY.DLL", content: program(0x20B, 0x8664, text[6000:12000])},
 		{path: "FILES.ZIP", content: zipped("LETTER.TXT", text[:5000])},
-		{path: "ZEROS.BIN", content: make([]byte, budgetBytes)},
-		{path: "LETTERS.BIN", content: bytes.Repeat([]byte("a"), budgetBytes)},
-		{path: "NOISE.BIN", content: random},
-		{path: "BASE64.TXT", content: []byte(base64.StdEncoding.EncodeToString(random[:budgetBytes*3/4]))},
-		{path: "BLANKS.TXT", content: bytes.Repeat([]byte(" \r\n\t"), budgetBytes/4)},
-		{path: "DIGITS.TXT", content: []byte(strings.Repeat("0123456789abcdef", budgetBytes/16))},
 	}
 	for i := range 4 { // slices of an image, as every second stick carries them
 		pixels := make([]byte, 64<<10)
