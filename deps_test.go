@@ -23,8 +23,8 @@ var plan = map[string][]string{
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
-	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
-	"kiosk/pratiqued":    {"kiosk", "kiosk/config", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "golang.org/x/sys"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/pratiqued":    {"kiosk", "kiosk/config", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"kiosk/trial":        {"rules", "scanner/report"},
@@ -74,6 +74,7 @@ var plan = map[string][]string{
 	"testdata/e2e/wire":      {},
 
 	"testdata/bench":    {"scanner", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "scanner/volume/volumetest", "testdata/stick"},
+	"testdata/packs":    {"rules", "rules/pack"},
 	"testdata/stick":    {},
 	"testdata/mksticks": {"testdata/stick"},
 	"testdata/nightly":  {},

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"pratique/kiosk/audit"
@@ -66,32 +69,61 @@ func (s *State) store(cfg PackConfig) (*rulepack.Store, error) {
 	return st, err
 }
 
-// Packs returns the pack in force: the one that was installed, else the baseline. A store that is damaged is an error, and
-// nothing may be cleared then: to fall back would undo every pack since the program was built.
-func (s *State) Packs(cfg PackConfig) (InForce, error) {
-	var out InForce
-	st, err := s.store(cfg)
+// Packs returns the pack in force: the one that was installed, else the baseline. A store that is damaged, or that the
+// configuration has forgotten, is an error, and nothing may be cleared then: to fall back would undo every pack since the
+// program was built.
+func (s *State) Packs(cfg PackConfig) (InForce, error) { return PackIn(s.dir, cfg) }
+
+// PackIn is Packs for a state folder that need not be there yet. It writes nothing into one that has no store.
+func PackIn(dir string, cfg PackConfig) (InForce, error) {
+	out := InForce{Pack: cfg.Baseline}
+	name := filepath.Join(dir, "rules", "store")
+	_, err := os.Lstat(name)
 	switch {
-	case errors.Is(err, rulepack.ErrNoRoot):
-		out.Pack = cfg.Baseline
+	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return InForce{}, err
+		return InForce{}, fmt.Errorf("%w: %w", ErrState, err)
 	default:
-		var meta rulepack.Meta
-		out.Pack, meta, err = st.Current()
+		st, err := rulepack.Open(name, cfg.Root)
+		if errors.Is(err, rulepack.ErrNoRoot) {
+			return InForce{}, fmt.Errorf("%w: it has a store of rule packs, but the configuration names no root file to check them with", ErrState)
+		}
+		if err != nil {
+			return InForce{}, fmt.Errorf("%w: %w", ErrState, err)
+		}
+		pack, meta, err := st.Current()
 		switch {
 		case errors.Is(err, rulepack.ErrNone):
-			out.Pack = cfg.Baseline
 		case err != nil:
 			return InForce{}, fmt.Errorf("%w: %w", ErrState, err)
 		default:
-			out.Meta = &meta
+			out = InForce{pack, &meta}
 		}
 	}
 	if out.Pack, err = cfg.Tighten(out.Pack); err != nil {
 		return InForce{}, err
 	}
 	return out, nil
+}
+
+// Installed is the SHA-256 of the installed pack's file in hex, empty if there is none: what says whether Packs would return
+// something else than before, at the price of a few signatures.
+func (s *State) Installed(cfg PackConfig) (string, error) {
+	st, err := s.store(cfg)
+	if errors.Is(err, rulepack.ErrNoRoot) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	meta, err := st.Meta()
+	if errors.Is(err, rulepack.ErrNone) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return meta.SHA256, nil
 }
 
 // PackHistory returns what was ever in force, newest first, without the baseline.
@@ -104,6 +136,16 @@ func (s *State) PackHistory(cfg PackConfig) ([]rulepack.Meta, error) {
 		return nil, err
 	}
 	return st.History()
+}
+
+// PackFolder is where the repository is below a path that a person or a watched folder names: a stick has it in a folder of
+// its own.
+func PackFolder(path string) string {
+	below := filepath.Join(path, rulepack.StickFolder)
+	if info, err := os.Stat(below); err == nil && info.IsDir() {
+		return below
+	}
+	return path
 }
 
 // Install puts the pack of a repository's folder in force, if it is signed, newer and passes every gate. Else the error is a

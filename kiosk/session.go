@@ -23,6 +23,7 @@ var (
 	ErrWorkers = errors.New("the scan processes cannot be run")
 	ErrOut     = errors.New("the folder for token and manifest cannot be used")
 	ErrRemoved = errors.New("the medium was removed")
+	ErrCanary  = errors.New("the scanner does not find what it must find")
 )
 
 // afterwards is how long the log and the state may take once a scan has ended, whether or not it was interrupted: what is

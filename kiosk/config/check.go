@@ -24,6 +24,9 @@ const (
 	maxClasses = 64
 	maxWorkers = 32 // as package kiosk/worker has it
 	maxHours   = 72 // as every verifier has it
+	warnDays   = 7  // a pack's age, unless the station asks for less
+	stopDays   = 30
+	maxRoot    = 64 << 10 // a real root file has 3 KB
 )
 
 var (
@@ -124,6 +127,28 @@ func (c *Config) checkPaths(text []byte) error {
 		if err := checkPath(s.Watch); err != nil {
 			return at(text, fmt.Errorf("watch: %q: %w", s.Watch, err), "sources", "watch")
 		}
+	}
+	for _, r := range []struct{ key, path string }{{"root", c.Rules.Root}, {"watch", c.Rules.Watch}} {
+		if r.path == "" {
+			continue
+		}
+		if err := checkPath(r.path); err != nil {
+			return at(text, fmt.Errorf("%s: %q: %w", r.key, r.path, err), "rules", r.key)
+		}
+	}
+	if c.Rules.Root == "" && c.Rules.Watch != "" {
+		return at(text, errors.New("watch: there is no root to check packs with"), "rules", "watch")
+	}
+	for _, r := range []struct {
+		key     string
+		n, most int
+	}{{"warn_days", c.Rules.WarnDays, warnDays}, {"stop_days", c.Rules.StopDays, stopDays}} {
+		if r.n < 0 || r.n > r.most {
+			return at(text, fmt.Errorf("%s: want 1 to %d", r.key, r.most), "rules", r.key)
+		}
+	}
+	if c.Rules.WarnAge() > c.Rules.StopAge() {
+		c.Rules.WarnDays = c.Rules.StopDays // who stops early wants to be told no later
 	}
 	if c.Roster != "" {
 		if err := checkPath(c.Roster); err != nil {

@@ -35,6 +35,12 @@
 //	block_devices = ["/dev/sr0"]
 //	watch = "/srv/incoming"         # a folder in which files count as media
 //
+//	[rules]                         # rule packs of the security team; without root, the pack that ships with the program
+//	root = "/etc/pratique/root.json"      # the team's root file, as it was enrolled
+//	watch = "/srv/rules"            # a folder that packs are published to
+//	warn_days = 7                   # a pack may be so old before people are told, at most 7 days,
+//	stop_days = 30                  # and so old before nothing is cleared, at most 30
+//
 //	[class.imaging]                 # a class of the rule pack, made stricter
 //	token_hours = 4                 # not longer than the pack says
 //	allow_types = ["application/dicom"]   # the only ones that are left; each allowed by the pack
@@ -65,6 +71,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -85,6 +92,7 @@ type Config struct {
 	Ports   []Port
 	Devices []Device
 	Sources Sources
+	Rules   Rules
 	Classes map[string]Class // by equipment class
 	Roster  string           // the file of the staff; empty if there is none
 	Tokens  Tokens
@@ -122,6 +130,47 @@ type Device struct {
 type Sources struct {
 	BlockDevices []string `toml:"block_devices"` // below /dev
 	Watch        string   `toml:"watch"`         // a folder
+}
+
+// Rules are the rule packs of a security team.
+type Rules struct {
+	Root     string `toml:"root"`      // file
+	Watch    string `toml:"watch"`     // folder
+	WarnDays int    `toml:"warn_days"` // 1 to 7; 0 is 7
+	StopDays int    `toml:"stop_days"` // 1 to 30; 0 is 30
+}
+
+// WarnAge is the age of a pack at which people are told.
+func (r Rules) WarnAge() time.Duration { return days(r.WarnDays, warnDays) }
+
+// StopAge is the age at which nothing is cleared any more.
+func (r Rules) StopAge() time.Duration { return days(r.StopDays, stopDays) }
+
+func days(n, most int) time.Duration {
+	if n <= 0 || n > most {
+		n = most
+	}
+	return time.Duration(n) * 24 * time.Hour
+}
+
+// RootFile reads the security team's root file; nil if the configuration names none.
+func (c Config) RootFile() ([]byte, error) {
+	if c.Rules.Root == "" {
+		return nil, nil
+	}
+	f, err := os.OpenFile(c.Rules.Root, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: [rules] root: %w", ErrConfig, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRoot+1))
+	if err == nil && (len(data) == 0 || len(data) > maxRoot) {
+		err = fmt.Errorf("%d bytes are no root file", len(data))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: [rules] root: %w", ErrConfig, err)
+	}
+	return data, nil
 }
 
 // Class is what a station asks of an equipment class beyond the rule pack's policy.
@@ -184,6 +233,7 @@ func Parse(text []byte) (Config, error) {
 		Ports   []Port           `toml:"port"`
 		Devices []Device         `toml:"device"`
 		Sources Sources          `toml:"sources"`
+		Rules   Rules            `toml:"rules"`
 		Classes map[string]Class `toml:"class"`
 		Staff   struct {
 			Roster *string `toml:"roster"`
@@ -206,7 +256,7 @@ func Parse(text []byte) (Config, error) {
 			return Config{}, at(text, fmt.Errorf("there is no key %q: keys and classes are in small letters", name), key...)
 		}
 	}
-	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Classes: file.Classes,
+	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Rules: file.Rules, Classes: file.Classes,
 		Scan: Scan{RequireNamespaces: true, Deep: file.Scan.Deep, Workers: file.Scan.Workers}}
 	if set := file.Scan.RequireNamespaces; set != nil {
 		c.Scan.RequireNamespaces = *set

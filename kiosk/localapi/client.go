@@ -81,6 +81,18 @@ func (c *Client) Eject(ctx context.Context, port string) error {
 	return err
 }
 
+// Install puts the rule pack of a repository's folder in force. The daemon reads the folder, so path is one from the root.
+func (c *Client) Install(ctx context.Context, path string) (Pack, error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbInstall, Path: path})
+	if err != nil {
+		return Pack{}, err
+	}
+	if reply.Pack == nil {
+		return Pack{}, errors.New("the daemon does not say which pack is in force")
+	}
+	return *reply.Pack, nil
+}
+
 func (c *Client) ask(ctx context.Context, r Request) (Reply, error) {
 	defer c.until(ctx)()
 	c.id++

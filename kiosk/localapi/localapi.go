@@ -6,7 +6,7 @@
 // one map of deterministic CBOR with integer keys, as the field tags below give them. A client sends a Request, which has at
 // most 1,024 bytes:
 //
-//	{1: id, 2: verb, 3: port, 4: class, 5: max}
+//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -17,6 +17,8 @@
 //	issue      an Answer: the verdict on the medium in port for class and, if it is cleared, the clearance. It comes once
 //	           the scan is over. A person who may not clear media for the class gets an error, and the log an entry
 //	eject      an empty Reply, once the medium's session is over
+//	install    the rule pack of the repository in the folder path is in force, and a Pack says which it is; else an error says
+//	           at which gate it was refused
 //
 // A Reply with an Error says in a fixed word and a sentence what did not work. A client that breaks these rules gets one
 // last error, if it listens, and is cut off. A complete request, "status" with the id 1:
@@ -49,6 +51,7 @@ import (
 const (
 	maxRequest = 1 << 10 // bytes; a request is a few words
 	maxWord    = 64      // a verb, a port's id, a class
+	maxPath    = 768     // a folder's; the rest of a request is a few words
 	// MaxPorts bounds the ports of a station, so that a State fits into one message.
 	MaxPorts = 16
 	// MaxReasons bounds the reasons of a port that are shown. They come worst first.
@@ -201,6 +204,7 @@ const (
 	VerbSessions  Verb = "sessions"
 	VerbIssue     Verb = "issue"
 	VerbEject     Verb = "eject"
+	VerbInstall   Verb = "install"
 )
 
 // Request is one message of a client.
@@ -210,20 +214,24 @@ type Request struct {
 	Port  string `cbor:"3,keyasint,omitempty"`
 	Class string `cbor:"4,keyasint,omitempty"`
 	Max   int    `cbor:"5,keyasint,omitempty"`
+	Path  string `cbor:"6,keyasint,omitempty"`
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
 func (r *Request) check() error {
-	needs, known := map[Verb]struct{ port, class, max bool }{
+	needs, known := map[Verb]struct{ port, class, max, path bool }{
 		VerbStatus: {}, VerbSubscribe: {}, VerbSessions: {max: true}, VerbIssue: {port: true, class: true}, VerbEject: {port: true},
+		VerbInstall: {path: true},
 	}[r.Verb]
 	switch {
 	case !known:
 		return fmt.Errorf("unknown verb")
-	case needs.port != (r.Port != "") || needs.class != (r.Class != ""):
+	case needs.port != (r.Port != "") || needs.class != (r.Class != "") || needs.path != (r.Path != ""):
 		return fmt.Errorf("%s: a field too many or too few", r.Verb)
 	case len(r.Port) > maxWord || len(r.Class) > maxWord:
 		return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
+	case len(r.Path) > maxPath || needs.path && !filepath.IsAbs(r.Path):
+		return fmt.Errorf("%s: want a path from the root, of at most %d bytes", r.Verb, maxPath)
 	case r.Max < 0 || r.Max > MaxSessions || !needs.max && r.Max != 0:
 		return fmt.Errorf("%s: max of %d", r.Verb, r.Max)
 	}
@@ -237,6 +245,14 @@ type Reply struct {
 	State    *State    `cbor:"3,keyasint,omitempty"`
 	Sessions []Session `cbor:"4,keyasint,omitempty"`
 	Answer   *Answer   `cbor:"5,keyasint,omitempty"`
+	Pack     *Pack     `cbor:"6,keyasint,omitempty"`
+}
+
+// Pack is a rule pack that was put in force.
+type Pack struct {
+	Name     string `cbor:"1,keyasint" json:"name"`
+	Version  uint64 `cbor:"2,keyasint" json:"version"`
+	Recalled uint64 `cbor:"3,keyasint" json:"recalled"` // clearances that it takes back
 }
 
 // Error is what a client is told. It is the same for everybody: what failed inside is for the journal.
@@ -258,7 +274,8 @@ const (
 	CodeNoMedium = "no-medium" // there is nothing in the port that could be cleared
 	CodeRemoved  = "removed"   // the medium was pulled, or the session ended
 	CodeNotReady = "not-ready" // the station clears nothing at the moment
-	CodeFailed   = "failed"    // the kiosk failed
+	CodePack     = "pack-refused"
+	CodeFailed   = "failed" // the kiosk failed
 )
 
 // Where an installed station has its state and its socket.

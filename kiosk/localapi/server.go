@@ -31,6 +31,7 @@ type Handler struct {
 	Sessions func(ctx context.Context, max int) ([]Session, error)
 	Issue    func(ctx context.Context, peer Peer, port, class string) (Answer, error)
 	Eject    func(ctx context.Context, peer Peer, port string) error
+	Install  func(ctx context.Context, path string) (Pack, error)
 	Failed   func(error) // told of errors that clients do not see; may be nil
 }
 
@@ -276,6 +277,11 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			}
 		case VerbEject:
 			err = h.Eject(ctx, c.peer, r.Port)
+		case VerbInstall:
+			var pack Pack
+			if pack, err = h.Install(ctx, r.Path); err == nil {
+				reply.Pack = &pack
+			}
 		}
 	}
 	if err == nil {

@@ -28,12 +28,8 @@ func dataText(data audit.Data) string {
 		return fmt.Sprintf("%s of %s", d.Source, size(d.Bytes))
 	case audit.Decided:
 		text := fmt.Sprintf("%s for %s, %s, rules %s %d", d.Verdict, d.Class, count(d.Counts.Files, "file", "files"), d.Rules.Name, d.Rules.Version)
-		var codes []string
-		for _, r := range d.Reasons {
-			codes = append(codes, string(r))
-		}
-		if len(codes) > 0 {
-			text += " (" + strings.Join(codes, ", ") + ")"
+		if len(d.Reasons) > 0 {
+			text += " (" + joinWords(d.Reasons) + ")"
 		}
 		return text
 	case audit.Issued:
@@ -46,10 +42,36 @@ func dataText(data audit.Data) string {
 		return string(d.Cause)
 	case audit.Denied:
 		return "a clearance for " + string(d.Class)
+	case audit.Pack:
+		if d.Refuse == "" {
+			return fmt.Sprintf("%s %d is in force, was %s %d", d.Rules.Name, d.Rules.Version, d.Before.Name, d.Before.Version)
+		}
+		return fmt.Sprintf("refused %s %d (%s: %s)", d.Rules.Name, d.Rules.Version, d.Gate, d.Refuse)
+	case audit.Canary:
+		if len(d.Failed) == 0 {
+			return fmt.Sprintf("found on all %d ways, rules %s %d", d.Passed, d.Rules.Name, d.Rules.Version)
+		}
+		return fmt.Sprintf("NOT found: %s", joinWords(d.Failed))
+	case audit.Recalled:
+		return fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
+	case audit.Exception:
+		word := "agreed on"
+		if d.Revoke {
+			word = "taken back for"
+		}
+		return fmt.Sprintf("%s file %s (%s)", word, d.SHA256.String()[:16], d.Reason)
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
 	}
 	return ""
+}
+
+func joinWords(words []audit.Word) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, string(w))
+	}
+	return strings.Join(out, ", ")
 }
 
 // verifyLine is the result of a verification.

@@ -4,6 +4,7 @@
 //	pratique status [--json] | watch [--json] | sessions [--json] [--max N]
 //	pratique issue --for CLASS [--json] [PORT] | eject PORT
 //	pratique clearance show ID | save --out DIR ID
+//	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
 //	pratique audit list | verify
 //	pratique doctor
 //	pratique version
@@ -12,8 +13,8 @@
 // named with --state, else the service's own, else the user's. Screening here always signs with the demonstration key.
 // The station's configuration is read from --config, else from /etc/pratique/station.toml if that exists.
 //
-// Exit codes: 0 done, or the medium is cleared; 3 not cleared; 4 could not check; 2 usage; 1 the kiosk itself
-// failed, or the log is not sound.
+// Exit codes: 0 done, or the medium is cleared; 3 not cleared, or a rule pack refused; 4 could not check; 2 usage; 1 the kiosk
+// itself failed, or the log is not sound.
 package main
 
 import (
@@ -63,6 +64,11 @@ var verbs = []verb{
 	{"eject", "end the session of the medium in a port", (*program).eject},
 	{"clearance show", "show a clearance and its QR code", (*program).clearanceShow},
 	{"clearance save", "copy a clearance's token and manifest into a folder", (*program).clearanceSave},
+	{"rules status", "show the rule pack in force, and how old it is", (*program).rulesStatus},
+	{"rules install", "put a signed rule pack in force", (*program).rulesInstall},
+	{"rules rollback", "say how an older rule pack comes back", (*program).rulesRollback},
+	{"rules history", "list the rule packs that were in force", (*program).rulesHistory},
+	{"rules recall", "list clearances that were recalled, or those of a window", (*program).rulesRecall},
 	{"audit list", "list the log", (*program).auditList},
 	{"audit verify", "prove that the log was not changed", (*program).auditVerify},
 	{"doctor", "try what holds the scan processes on this machine, and say what is missing", (*program).doctor},
@@ -133,6 +139,7 @@ func (p *program) fail(err error) int {
 	code, hint := exitFailed, ""
 	var usage *usageError
 	var refused *localapi.Error
+	var pack *kiosk.PackRefused
 	switch {
 	case errors.As(err, &usage):
 		code, hint = exitUsage, "pratique --help lists the verbs, pratique VERB --help their flags"
@@ -148,7 +155,16 @@ func (p *program) fail(err error) int {
 		code, hint = exitUsage, "--out names a folder that this user can write to, apart from the medium"
 	case errors.Is(err, kiosk.ErrNoClearance):
 		code, hint = exitUsage, "pratique audit list shows the sessions"
+	case errors.As(err, &pack):
+		code, hint = exitNotCleared, "the rule pack before stays in force; the security team corrects the pack and publishes it with a higher version"
+		if pack.Code == "nothing-new" {
+			hint = "pratique rules status shows what is in force"
+		}
 	case errors.As(err, &refused):
+		if refused.Code == localapi.CodePack {
+			code, hint = exitNotCleared, "the rule pack before stays in force; pratique rules status shows it"
+			break
+		}
 		if refused.Code == localapi.CodePort || refused.Code == localapi.CodeClass || refused.Code == localapi.CodeNoMedium {
 			code = exitUsage
 		}
@@ -169,6 +185,8 @@ func (p *program) fail(err error) int {
 		hint = "install the newer version of the program again, or use another --state"
 	case errors.Is(err, kiosk.ErrBrokenLog):
 		hint = "keep the folder for the auditor: pratique audit verify names the first bad record"
+	case errors.Is(err, kiosk.ErrCanary):
+		hint = "nothing was screened; rules need one that blocks the EICAR test file anywhere in a file, and pratique doctor tries the rest"
 	case errors.Is(err, kiosk.ErrWorkers):
 		hint = "scanworker and yaraworker belong beside the pratique program, and the kernel must grant their jail: pratique doctor says more"
 	}

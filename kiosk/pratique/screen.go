@@ -17,7 +17,6 @@ import (
 	"pratique/kiosk/clearance"
 	"pratique/kiosk/config"
 	"pratique/rules"
-	"pratique/rules/baseline"
 	"pratique/scanner/report"
 )
 
@@ -41,7 +40,11 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	pack, err := loadPack(cfg, *rulesDir, *listFile)
+	dir, err := stateDir(*state)
+	if err != nil {
+		return 0, err
+	}
+	pack, err := loadPack(cfg, dir, *rulesDir, *listFile)
 	if err != nil {
 		return 0, err
 	}
@@ -49,10 +52,6 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 		return 0, fmt.Errorf("%w: %q; there are: %s", kiosk.ErrClass, *class, strings.Join(slices.Sorted(maps.Keys(pack.Policies)), ", "))
 	}
 	if err := kiosk.CheckTarget(target); err != nil {
-		return 0, err
-	}
-	dir, err := stateDir(*state)
-	if err != nil {
 		return 0, err
 	}
 	workers, err := workerDir()
@@ -73,8 +72,16 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 		}
 		defer view.items.close()
 	}
-	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
-		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, OutDir: *out, Item: view.item, Progress: meter.show})
+	want := kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
+		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, OutDir: *out, Item: view.item, Progress: meter.show}
+	// It takes a tenth of a second; what interrupts it, interrupts the session, where it is recorded.
+	if want.Canary, err = st.Canary(context.WithoutCancel(ctx), want, false); err != nil {
+		return 0, err
+	}
+	if !want.Canary.Passed() {
+		return 0, fmt.Errorf("%w: %s", kiosk.ErrCanary, want.Canary.Failed[0].Text)
+	}
+	res, err := st.Screen(ctx, want)
 	meter.clear()
 	if err != nil {
 		return 0, err
@@ -97,15 +104,17 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	return exitCouldNotCheck, nil
 }
 
-// loadPack is the pack in force, under the station's own policies, with what the command line adds.
-func loadPack(cfg config.Config, rulesDir, listFile string) (rules.Pack, error) {
-	pack, err := baseline.Pack()
-	if err == nil {
-		pack, err = cfg.Apply(pack)
-	}
+// loadPack is the pack in force in a state folder, under the station's own policies, with what the command line adds.
+func loadPack(cfg config.Config, state, rulesDir, listFile string) (rules.Pack, error) {
+	packs, err := packConfig(cfg)
 	if err != nil {
 		return rules.Pack{}, err
 	}
+	in, err := kiosk.PackIn(state, packs)
+	if err != nil {
+		return rules.Pack{}, err
+	}
+	pack := in.Pack
 	var dir fs.FS
 	if rulesDir != "" {
 		if info, err := os.Stat(rulesDir); err != nil || !info.IsDir() {

@@ -63,7 +63,11 @@ func withoutDaemon(ctx context.Context, flag string) (*localapi.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	pack, err := loadPack(cfg, "", "")
+	dir, err := stateDir(flag)
+	if err != nil {
+		return nil, err
+	}
+	pack, err := loadPack(cfg, dir, "", "")
 	if err != nil {
 		return nil, err
 	}

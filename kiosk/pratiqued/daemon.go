@@ -33,6 +33,7 @@ type daemon struct {
 	people  *people
 	health  *health
 	want    kiosk.Screening
+	packs   packs
 }
 
 // run is the daemon's life. It returns nil after ctx ended, and not before everything that it started has.
@@ -41,12 +42,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	pack, err := packFor(cfg)
+	root, err := cfg.RootFile()
 	if err != nil {
 		return err
 	}
-	// Rules that do not compile and workers that do not run are found now, and not when somebody plugs a stick in.
-	if _, err := kiosk.CheckRules(ctx, o.workers, pack); err != nil {
+	shipped, err := baseline.Pack()
+	if err != nil {
 		return err
 	}
 	state, err := kiosk.OpenState(ctx, o.state)
@@ -55,13 +56,17 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	defer state.Close()
 	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster)}
-	d.want = kiosk.Screening{Pack: pack, Class: defaultClass(pack), Deep: cfg.Scan.Deep, Workers: o.workers, Slots: cfg.Scan.Workers,
+	d.packs.cfg = kiosk.PackConfig{Root: root, Baseline: shipped, Tighten: cfg.Apply}
+	if err := d.loadPacks(ctx); err != nil {
+		return err
+	}
+	d.want = kiosk.Screening{Pack: d.packs.in.Pack, Class: defaultClass(d.packs.in.Pack), Deep: cfg.Scan.Deep, Workers: o.workers, Slots: cfg.Scan.Workers,
 		RequireNamespaces: cfg.Scan.RequireNamespaces}
 	return d.run(ctx)
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject,
+	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
@@ -73,7 +78,8 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	d.health = &health{station: d.station, log: d.log, now: map[string]ailment{}}
-	d.checkup()
+	d.canary(ctx) // before anybody can ask for a clearance
+	d.checkup(ctx)
 
 	l, err := localapi.Listen(d.socket)
 	if err != nil {
@@ -94,14 +100,14 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.start(ctx, &sources); err != nil {
 		return err
 	}
-	d.checkup() // the gate has done its part now
-	d.log.Info("the station is up", "state", d.options.state, "socket", d.socket, "rules", d.want.Pack.Name, "version", d.want.Pack.Version)
+	d.checkup(ctx) // the gate has done its part now
+	d.log.Info("the station is up", "state", d.options.state, "socket", d.socket, "rules", d.packs.in.Name, "version", d.packs.in.Version)
 	checkup := time.NewTicker(checkupTime)
 	defer checkup.Stop()
 	for {
 		select {
 		case <-checkup.C:
-			d.checkup()
+			d.checkup(ctx)
 		case err := <-served: // only if it failed
 			return fmt.Errorf("local socket: %w", err)
 		case <-ctx.Done():
@@ -113,6 +119,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 // start starts what sees media.
 func (d *daemon) start(ctx context.Context, sources *sync.WaitGroup) error {
+	d.startPacks(ctx, sources)
 	if dir := d.cfg.Sources.Watch; dir != "" {
 		sources.Go(func() {
 			if err := source.WatchFolder(ctx, dir, d.happened); err != nil {
@@ -184,15 +191,6 @@ func loadConfig(path string) (config.Config, error) {
 	return cfg, err
 }
 
-// packFor is the rule pack with the station's own demands.
-func packFor(cfg config.Config) (rules.Pack, error) {
-	pack, err := baseline.Pack()
-	if err != nil {
-		return rules.Pack{}, err
-	}
-	return cfg.Apply(pack)
-}
-
 // defaultClass is what a medium is decided for before anybody says what it is for.
 func defaultClass(pack rules.Pack) string {
 	if _, ok := pack.Policies["general"]; ok {
@@ -244,7 +242,11 @@ const (
 )
 
 // checkup looks after what changes by itself.
-func (d *daemon) checkup() {
+func (d *daemon) checkup(ctx context.Context) {
+	if d.packs.mu.TryLock() { // else a pack is being tried, and who does that checks it too
+		d.checkPack(ctx)
+		d.packs.mu.Unlock()
+	}
 	d.health.set("disk", diskAilment(d.options.state))
 	d.health.set("roster", d.people.ailment())
 	none := ailment{}

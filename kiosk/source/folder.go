@@ -28,13 +28,19 @@ func WatchFolder(ctx context.Context, dir string, tell func(Event)) error {
 	return nil
 }
 
-// hintsOf says when to look. Without inotify the clock has to do.
-func hintsOf(dir string) (<-chan struct{}, func()) {
+// hintsOf says when to look at some folders. Without inotify the clock has to do.
+func hintsOf(dirs ...string) (<-chan struct{}, func()) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, func() {}
 	}
-	if w.Add(dir) != nil {
+	watched := 0
+	for _, dir := range dirs {
+		if w.Add(dir) == nil {
+			watched++
+		}
+	}
+	if watched == 0 {
 		w.Close()
 		return nil, func() {}
 	}

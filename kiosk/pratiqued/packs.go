@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"pratique/kiosk"
+	"pratique/kiosk/localapi"
+	"pratique/kiosk/source"
+	"pratique/rules/pack"
+)
+
+// canaryTime is how often the station tries whether it finds what it must find.
+const canaryTime = time.Hour
+
+// packs is what the daemon knows of its rules.
+type packs struct {
+	cfg kiosk.PackConfig
+	mu  sync.Mutex // held while a pack is tried and put in force
+	in  kiosk.InForce
+}
+
+// loadPacks finds the pack in force, and makes up for what a crash cut off after one was installed.
+func (d *daemon) loadPacks(ctx context.Context) error {
+	in, err := d.state.Packs(d.packs.cfg)
+	if err != nil {
+		return err
+	}
+	// Rules that do not compile and workers that do not run are found now, and not when somebody plugs a stick in.
+	if _, err := kiosk.CheckRules(ctx, d.workers, in.Pack); err != nil {
+		return err
+	}
+	recalls, err := d.state.Settle(ctx, in)
+	d.tellRecalls(recalls)
+	d.packs.in = in
+	return err
+}
+
+// try has the canary scanned with a pack, and says in the station's state what came of it.
+func (d *daemon) try(ctx context.Context, in kiosk.InForce) (kiosk.CanaryResult, error) {
+	want := d.want
+	want.Pack = in.Pack
+	res, err := d.state.Canary(ctx, want, true)
+	switch {
+	case ctx.Err() != nil: // the station ends
+	case err != nil:
+		d.log.Error("the canary could not be tried", "error", err)
+		d.health.set("canary", ailment{"The scanner could not be tried, so nothing is cleared.", true})
+	case !res.Passed():
+		d.log.Error("the canary was not found", "says", res.Failed[0].Text)
+		d.health.set("canary", ailment{"The scanner does not find what it must find, so nothing is cleared: " + res.Failed[0].Text, true})
+	default:
+		d.health.set("canary", ailment{})
+	}
+	return res, err
+}
+
+// swap puts a pack in force for media that are plugged in from now on.
+func (d *daemon) swap(ctx context.Context, in kiosk.InForce) error {
+	res, err := d.try(ctx, in)
+	if err != nil {
+		res = kiosk.CanaryResult{} // nothing is cleared until it was found
+	}
+	if err := d.station.SetPack(in.Pack, res); err != nil {
+		return err
+	}
+	d.packs.in = in
+	d.log.Info("a rule pack is in force", "rules", in.Name, "version", in.Version)
+	return nil
+}
+
+// canary tries the pack in force once more.
+func (d *daemon) canary(ctx context.Context) {
+	d.packs.mu.Lock()
+	defer d.packs.mu.Unlock()
+	res, err := d.try(ctx, d.packs.in)
+	if err != nil {
+		res = kiosk.CanaryResult{}
+	}
+	if err := d.station.SetPack(d.packs.in.Pack, res); err != nil {
+		d.log.Error("the rule pack cannot be used", "error", err)
+	}
+}
+
+// install puts the pack of a folder in force.
+func (d *daemon) install(ctx context.Context, folder, from string) (localapi.Pack, error) {
+	d.packs.mu.Lock()
+	defer d.packs.mu.Unlock()
+	cfg := d.packs.cfg
+	cfg.Want, cfg.Swap = d.want, d.swap
+	in, recalls, err := d.state.Install(ctx, folder, from, cfg)
+	if err != nil {
+		return localapi.Pack{}, err
+	}
+	d.tellRecalls(recalls)
+	d.checkPack(ctx)
+	return localapi.Pack{Name: in.Name, Version: in.Version, Recalled: uint64(len(recalls))}, nil
+}
+
+// asked answers a client who brings a pack. It goes on if the client hangs up: whoever looks sees the pack in force.
+func (d *daemon) asked(ctx context.Context, folder string) (localapi.Pack, error) {
+	done, err := d.install(context.WithoutCancel(ctx), folder, "path")
+	var refused *kiosk.PackRefused
+	switch {
+	case errors.As(err, &refused):
+		d.log.Warn("a rule pack was refused", "gate", refused.Gate, "code", refused.Code)
+		return done, &localapi.Error{Code: localapi.CodePack, Text: sentence(refused.Error())}
+	case errors.Is(err, pack.ErrBusy):
+		return done, &localapi.Error{Code: localapi.CodeBusy, Text: "Another rule pack is being tried at the moment."}
+	}
+	return done, err
+}
+
+// maxSentence bounds what a pack's author can say to a client.
+const maxSentence = 1_000
+
+func sentence(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxSentence)], "")
+}
+
+// offered tries what lies in the watched folder. It returns false if it should be offered again.
+func (d *daemon) offered(ctx context.Context) bool {
+	done, err := d.install(ctx, kiosk.PackFolder(d.cfg.Rules.Watch), "folder")
+	var refused *kiosk.PackRefused
+	said := ailment{}
+	switch {
+	case err == nil:
+		d.log.Info("a rule pack came from the watched folder", "rules", done.Name, "version", done.Version)
+	case errors.As(err, &refused) && (refused.Code == string(pack.NothingNew) || refused.Code == string(pack.NoRepository)):
+	case errors.As(err, &refused):
+		d.log.Warn("a rule pack from the watched folder was refused", "gate", refused.Gate, "code", refused.Code)
+		said = ailment{"The rule pack in the watched folder is refused: " + sentence(refused.Text), false}
+	case errors.Is(err, pack.ErrBusy):
+		return false
+	case ctx.Err() == nil:
+		d.log.Error("a rule pack from the watched folder could not be tried", "error", err)
+		said = ailment{"The rule pack in the watched folder could not be tried.", false}
+	}
+	d.health.set("pack-folder", said)
+	return true
+}
+
+// startPacks starts what looks after the rules.
+func (d *daemon) startPacks(ctx context.Context, jobs *sync.WaitGroup) {
+	jobs.Go(func() {
+		hourly := time.NewTicker(canaryTime)
+		defer hourly.Stop()
+		for {
+			select {
+			case <-hourly.C:
+				d.canary(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	if d.cfg.Rules.Watch != "" {
+		jobs.Go(func() { source.WatchRepository(ctx, d.cfg.Rules.Watch, func() bool { return d.offered(ctx) }) })
+	}
+}
+
+// checkPack judges the age of the pack, and notices one that another process put in force.
+func (d *daemon) checkPack(ctx context.Context) {
+	in := d.packs.in
+	now, err := d.state.Installed(d.packs.cfg)
+	if have := installedAs(in); err == nil && now != have {
+		if in, err = d.state.Packs(d.packs.cfg); err == nil {
+			err = d.swap(ctx, in)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		d.log.Error("the store of rule packs cannot be used", "error", err)
+		d.health.set("pack", ailment{"The installed rule pack cannot be used, so nothing is cleared.", true})
+		return
+	}
+	fresh, err := d.state.Freshness(ctx, in, d.packs.cfg, d.cfg.Rules.WarnAge(), d.cfg.Rules.StopAge())
+	if err != nil {
+		fresh = kiosk.Freshness{Text: "How old the rule pack is cannot be found out.", Stops: true}
+	}
+	d.health.set("pack", ailment{fresh.Text, fresh.Stops})
+}
+
+func installedAs(in kiosk.InForce) string {
+	if in.Meta == nil {
+		return ""
+	}
+	return in.Meta.SHA256
+}
+
+func (d *daemon) tellRecalls(recalls []kiosk.Recall) {
+	if len(recalls) > 0 {
+		d.log.Warn("clearances were recalled", "count", len(recalls))
+	}
+}
