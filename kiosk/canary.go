@@ -49,8 +49,13 @@ func (s *State) Canary(ctx context.Context, want Screening, record bool) (Canary
 		return CanaryResult{}, err
 	}
 	defer tools.close()
+	return s.tryCanary(ctx, tools, want, record)
+}
+
+// tryCanary is Canary with rules and lists that are at hand.
+func (s *State) tryCanary(ctx context.Context, tools tools, want Screening, record bool) (res CanaryResult, err error) {
 	exam := trial.Canaries()
-	res := CanaryResult{At: s.now(), Ways: exam.Ways()}
+	res = CanaryResult{At: s.now(), Ways: exam.Ways()}
 	if res.Failed, err = s.examine(ctx, exam, tools.config(want)); err != nil {
 		return CanaryResult{}, err
 	}
@@ -62,6 +67,15 @@ func (s *State) Canary(ctx context.Context, want Screening, record bool) (Canary
 		return CanaryResult{}, logError(err)
 	}
 	return res, nil
+}
+
+// tryFirst tries the canary with a session's own rules and lists before its medium is read. It takes a tenth of a second.
+func (se *session) tryFirst(ctx context.Context) (err error) {
+	se.want.Canary, err = se.state.tryCanary(context.WithoutCancel(ctx), se.tools, se.want, false)
+	if err == nil && !se.want.Canary.Passed() {
+		err = fmt.Errorf("%w: %s", ErrCanary, se.want.Canary.Failed[0].Text)
+	}
+	return err
 }
 
 // failedWays names the ways that failed, each once; all of them if the scan itself failed.

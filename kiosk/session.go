@@ -42,6 +42,7 @@ type Screening struct {
 	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own.
 	RequireNamespaces bool
 	Canary            CanaryResult // of the last try with this pack; it goes into the clearance
+	TryCanary         bool         // Screen tries it itself, and fails if it is not found
 	// Item is called for each item, in the order of the scan, before it reaches the log; nil for nobody.
 	Item func(*report.Item)
 	// Progress is called several times a second, and every second while what was read is sealed and written; nil for
@@ -123,6 +124,11 @@ type session struct {
 // run takes the steps in a straight line. A crash between two of them leaves what the log says and no more; repair.go
 // finishes it.
 func (se *session) run(ctx context.Context) (Result, error) {
+	if se.want.TryCanary {
+		if err := se.tryFirst(ctx); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := se.scan(ctx); err != nil {
 		return Result{}, err
 	}

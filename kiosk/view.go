@@ -90,6 +90,8 @@ func failureWord(cause error) audit.Word {
 		return "workers"
 	case errors.Is(cause, ErrRules):
 		return "rules"
+	case errors.Is(cause, ErrCanary):
+		return "canary"
 	}
 	return "state"
 }

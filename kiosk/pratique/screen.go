@@ -72,16 +72,8 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 		}
 		defer view.items.close()
 	}
-	want := kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
-		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, OutDir: *out, Item: view.item, Progress: meter.show}
-	// It takes a tenth of a second; what interrupts it, interrupts the session, where it is recorded.
-	if want.Canary, err = st.Canary(context.WithoutCancel(ctx), want, false); err != nil {
-		return 0, err
-	}
-	if !want.Canary.Passed() {
-		return 0, fmt.Errorf("%w: %s", kiosk.ErrCanary, want.Canary.Failed[0].Text)
-	}
-	res, err := st.Screen(ctx, want)
+	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
+		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, TryCanary: true, OutDir: *out, Item: view.item, Progress: meter.show})
 	meter.clear()
 	if err != nil {
 		return 0, err
