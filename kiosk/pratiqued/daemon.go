@@ -33,7 +33,7 @@ type daemon struct {
 	people  *people
 	health  *health
 	want    kiosk.Screening
-	packs   packs
+	packs   rulePacks
 }
 
 // run is the daemon's life. It returns nil after ctx ended, and not before everything that it started has.

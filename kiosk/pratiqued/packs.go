@@ -16,8 +16,8 @@ import (
 // canaryTime is how often the station tries whether it finds what it must find.
 const canaryTime = time.Hour
 
-// packs is what the daemon knows of its rules.
-type packs struct {
+// rulePacks is what the daemon knows of its rules.
+type rulePacks struct {
 	cfg kiosk.PackConfig
 	mu  sync.Mutex // held while a pack is tried and put in force
 	in  kiosk.InForce
