@@ -9,10 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pratique/testdata/packs"
 	"pratique/testdata/stick"
 )
 
@@ -86,7 +89,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace, "station": station},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace, "station": station, "publish": publish, "enrol": enrol},
 	})
 }
 
@@ -143,6 +146,37 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%s ended with exit code %d, want %d", args[1], got, want)
 	}
+}
+
+// publish DIR VERSION [FILE=TEXT...]: the test's security team publishes a small pack, with these files or, where there is no
+// text, without them. In a text \n is a line's end, SHA256(FILE) the hash of a file in an image that mtools can read.
+func publish(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: publish DIR VERSION [FILE=TEXT...]")
+	}
+	version, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	more := map[string]string{}
+	for _, arg := range args[2:] {
+		name, text, _ := strings.Cut(arg, "=")
+		more[name] = strings.ReplaceAll(text, `\n`, "\n")
+	}
+	dir, now := ts.MkAbs(args[0]), time.Now().Add(-time.Hour)
+	repo := packs.Open(dir, now)
+	if _, err := os.Stat(dir); err != nil {
+		repo, err = packs.New(dir, now)
+		ts.Check(err)
+	}
+	ts.Check(repo.Publish(packs.Source(version, time.Now().Add(90*24*time.Hour), more)))
+}
+
+// enrol CONFIG FILE: puts the path of a root file into a configuration.
+func enrol(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: enrol CONFIG FILE")
+	}
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "ROOT", ts.MkAbs(args[1]))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 // replace FILE OLD NEW: changes the first place where OLD stands in FILE, and nothing else.

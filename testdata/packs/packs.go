@@ -49,9 +49,16 @@ func New(dir string, now time.Time) (*Repository, error) {
 	return NewFor(dir, now, "anna", "bert", "gina")
 }
 
+// Open returns the repository that New made.
+func Open(dir string, now time.Time) *Repository { return of(dir, now, "anna", "bert", "gina") }
+
+func of(dir string, now time.Time, first, second, publisher string) *Repository {
+	return &Repository{dir, now, []Person{NewPerson(first), NewPerson(second)}, NewPerson(publisher)}
+}
+
 // NewFor drafts and signs who may publish in dir: two who sign everything, and one who says what is newest.
 func NewFor(dir string, now time.Time, first, second, publisher string) (*Repository, error) {
-	r := &Repository{dir, now, []Person{NewPerson(first), NewPerson(second)}, NewPerson(publisher)}
+	r := of(dir, now, first, second, publisher)
 	team := []pack.Key{r.Signers[0].Key, r.Signers[1].Key}
 	err := pack.Draft(dir, pack.Team{Root: team, RootNeeds: 2, Rules: team, RulesNeeds: 2, Publisher: []pack.Key{r.publisher.Key}}, now)
 	for _, p := range r.Signers {
