@@ -15,7 +15,7 @@ APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatpr
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
-QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/nightly ./testdata/e2e/... .
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
 
 .PHONY: build demo test check e2e e2e-quick bench fuzz nightly apt-build apt-test clean
 
@@ -64,6 +64,8 @@ e2e-quick: apt-test
 
 bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
+	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
 
 nightly: apt-test
 	@$(GO) run ./testdata/nightly $(if $(RUN),-run '$(RUN)')

@@ -122,7 +122,7 @@ func list(t *testing.T, env []string, args ...string) []pkg {
 func TestImportsFollowThePlan(t *testing.T) {
 	const module = "pratique/"
 	seen := map[string]bool{}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/nightly", "./testdata/e2e/...") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/packs", "./testdata/nightly", "./testdata/e2e/...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		allowed, ok := plan[name]

@@ -375,7 +375,8 @@ func JudgeAge(meta *rulepack.Meta, enrolled bool, now, floor time.Time, warn, st
 	case floor.Sub(now) > maxBack:
 		return Freshness{"clock", fmt.Sprintf("The clock shows %s, but it is later than %s: set the clock right.", date(now), date(floor)), true}
 	}
-	age := max(now.Sub(meta.Published), floor.Sub(meta.Published))
+	from := meta.AgeFrom()
+	age := max(now.Sub(from), floor.Sub(from))
 	days := int(age / (24 * time.Hour))
 	text := fmt.Sprintf("The rule pack was published %d days ago", days)
 	switch {

@@ -338,7 +338,7 @@ func TestRecallOfTypesThatAClassNoLongerTakes(t *testing.T) {
 func TestT27_AgeOfAPackIsJudgedByWhatIsProved(t *testing.T) {
 	const day = 24 * time.Hour
 	published := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	meta := &rulepack.Meta{Published: published}
+	meta := &rulepack.Meta{Published: published, Installed: published.Add(time.Hour)}
 	for _, test := range []struct {
 		name       string
 		meta       *rulepack.Meta

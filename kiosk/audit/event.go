@@ -86,12 +86,11 @@ const (
 	KindPack           // a rule pack was put in force, or refused
 	KindCanary         // the station tried whether it finds what it must find
 	KindRecalled       // a clearance was recalled: what it cleared is known to be harmful now
-	KindException      // a person agreed to let a file pass, or took that back
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
-	"failed", "denied", "exported", "verified", "read", "refused", "pack", "canary", "recalled", "exception"}
+	"failed", "denied", "exported", "verified", "read", "refused", "pack", "canary", "recalled"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -329,15 +328,6 @@ type Recalled struct {
 	Rules     Rules  `cbor:"6,keyasint" json:"rules"`   // that know it
 }
 
-// Exception is one person's word on a file that a rule or a list takes for harmful. It takes two.
-type Exception struct {
-	SHA256  Digest    `cbor:"1,keyasint" json:"sha256"`
-	Reason  Word      `cbor:"2,keyasint" json:"reason"`  // a code
-	Expires int64     `cbor:"3,keyasint" json:"expires"` // seconds since 1970
-	Person  Pseudonym `cbor:"4,keyasint" json:"person"`
-	Revoke  bool      `cbor:"5,keyasint,omitempty" json:"revoke,omitempty"` // takes it back
-}
-
 // Exported says that entries were taken out.
 type Exported struct {
 	Format Word   `cbor:"1,keyasint" json:"format"`
@@ -376,7 +366,6 @@ func (Read) Kind() Kind      { return KindRead }
 func (Pack) Kind() Kind      { return KindPack }
 func (Canary) Kind() Kind    { return KindCanary }
 func (Recalled) Kind() Kind  { return KindRecalled }
-func (Exception) Kind() Kind { return KindException }
 
 func (a Attached) check() error {
 	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
@@ -495,13 +484,6 @@ func (r Recalled) check() error {
 		}
 	}
 	return errors.Join(r.Cause.check(), r.Rules.check())
-}
-
-func (e Exception) check() error {
-	if e.SHA256 == (Digest{}) || e.Expires <= 0 || e.Person == (Pseudonym{}) {
-		return errors.New("an exception for no file, without an end or a person")
-	}
-	return e.Reason.check()
 }
 
 func checkRange(from, to int64) error {

@@ -196,8 +196,6 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Canary](raw)
 	case KindRecalled:
 		return decodeAs[Recalled](raw)
-	case KindException:
-		return decodeAs[Exception](raw)
 	}
 	return nil, errors.New("no event has this kind")
 }

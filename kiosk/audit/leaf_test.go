@@ -32,7 +32,6 @@ func everyEvent() []Event {
 		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},
 		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "hash-list", 3, Rules{"core", 2, Digest{1}, Digest{}}}},
-		{ID{}, Exception{Digest{4}, "false-positive", 1_795_262_400, Pseudonym{1}, false}},
 	}
 }
 

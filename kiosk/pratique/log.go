@@ -54,12 +54,6 @@ func dataText(data audit.Data) string {
 		return fmt.Sprintf("NOT found: %s", joinWords(d.Failed))
 	case audit.Recalled:
 		return fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
-	case audit.Exception:
-		word := "agreed on"
-		if d.Revoke {
-			word = "taken back for"
-		}
-		return fmt.Sprintf("%s file %s (%s)", word, d.SHA256.String()[:16], d.Reason)
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
 	}

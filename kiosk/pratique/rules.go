@@ -188,7 +188,6 @@ func (p *program) rulesRollback(ctx context.Context, args []string) (int, error)
 		w.printf("To have the rules of version %d again, the security team takes their source of that version out of git,\n", before.Version)
 		w.printf("gives it a version above %d, builds, signs and publishes it, and the station installs it as any other:\n", now.Version)
 		w.printf("  rulepack build, rulepack sign (%d persons), rulepack publish; pratique rules install PATH\n", now.Needed)
-		w.printf("One file that is taken for harmful by mistake needs none of this: pratique rules status says what to do.\n")
 		return w.err
 	})
 	return exitOK, err
