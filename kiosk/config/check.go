@@ -139,17 +139,6 @@ func (c *Config) checkPaths(text []byte) error {
 	if c.Rules.Root == "" && c.Rules.Watch != "" {
 		return at(text, errors.New("watch: there is no root to check packs with"), "rules", "watch")
 	}
-	for _, r := range []struct {
-		key     string
-		n, most int
-	}{{"warn_days", c.Rules.WarnDays, warnDays}, {"stop_days", c.Rules.StopDays, stopDays}} {
-		if r.n < 0 || r.n > r.most {
-			return at(text, fmt.Errorf("%s: want 1 to %d", r.key, r.most), "rules", r.key)
-		}
-	}
-	if c.Rules.WarnAge() > c.Rules.StopAge() {
-		c.Rules.WarnDays = c.Rules.StopDays // who stops early wants to be told no later
-	}
 	if c.Roster != "" {
 		if err := checkPath(c.Roster); err != nil {
 			return at(text, fmt.Errorf("roster: %q: %w", c.Roster, err), "staff", "roster")

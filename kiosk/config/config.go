@@ -134,14 +134,14 @@ type Sources struct {
 
 // Rules are the rule packs of a security team.
 type Rules struct {
-	Root     string `toml:"root"`      // file
-	Watch    string `toml:"watch"`     // folder
-	WarnDays int    `toml:"warn_days"` // 1 to 7; 0 is 7
-	StopDays int    `toml:"stop_days"` // 1 to 30; 0 is 30
+	Root     string // file
+	Watch    string // folder
+	WarnDays int    // 1 to 7; 0 is 7, or StopDays if that is less
+	StopDays int    // 1 to 30; 0 is 30
 }
 
 // WarnAge is the age of a pack at which people are told.
-func (r Rules) WarnAge() time.Duration { return days(r.WarnDays, warnDays) }
+func (r Rules) WarnAge() time.Duration { return min(days(r.WarnDays, warnDays), r.StopAge()) }
 
 // StopAge is the age at which nothing is cleared any more.
 func (r Rules) StopAge() time.Duration { return days(r.StopDays, stopDays) }
@@ -230,10 +230,15 @@ func Parse(text []byte) (Config, error) {
 			Deep              bool  `toml:"deep"`
 			Workers           int   `toml:"workers"`
 		} `toml:"scan"`
-		Ports   []Port           `toml:"port"`
-		Devices []Device         `toml:"device"`
-		Sources Sources          `toml:"sources"`
-		Rules   Rules            `toml:"rules"`
+		Ports   []Port   `toml:"port"`
+		Devices []Device `toml:"device"`
+		Sources Sources  `toml:"sources"`
+		Rules   struct {
+			Root     string `toml:"root"`
+			Watch    string `toml:"watch"`
+			WarnDays *int   `toml:"warn_days"`
+			StopDays *int   `toml:"stop_days"`
+		} `toml:"rules"`
 		Classes map[string]Class `toml:"class"`
 		Staff   struct {
 			Roster *string `toml:"roster"`
@@ -256,7 +261,7 @@ func Parse(text []byte) (Config, error) {
 			return Config{}, at(text, fmt.Errorf("there is no key %q: keys and classes are in small letters", name), key...)
 		}
 	}
-	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Rules: file.Rules, Classes: file.Classes,
+	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Rules: Rules{Root: file.Rules.Root, Watch: file.Rules.Watch}, Classes: file.Classes,
 		Scan: Scan{RequireNamespaces: true, Deep: file.Scan.Deep, Workers: file.Scan.Workers}}
 	if set := file.Scan.RequireNamespaces; set != nil {
 		c.Scan.RequireNamespaces = *set
@@ -269,6 +274,19 @@ func Parse(text []byte) (Config, error) {
 	if set := file.Tokens.MaxHours; set != nil {
 		if c.Tokens.MaxHours = *set; *set < 1 || *set > maxHours {
 			return Config{}, at(text, fmt.Errorf("max_hours: want 1 to %d", maxHours), "tokens", "max_hours")
+		}
+	}
+	for _, d := range []struct {
+		key  string
+		set  *int
+		most int
+		into *int
+	}{{"warn_days", file.Rules.WarnDays, warnDays, &c.Rules.WarnDays}, {"stop_days", file.Rules.StopDays, stopDays, &c.Rules.StopDays}} {
+		if d.set == nil {
+			continue
+		}
+		if *d.into = *d.set; *d.set < 1 || *d.set > d.most {
+			return Config{}, at(text, fmt.Errorf("%s: want 1 to %d", d.key, d.most), "rules", d.key)
 		}
 	}
 	if err := c.check(text); err != nil {

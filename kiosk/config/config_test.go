@@ -229,6 +229,47 @@ func TestFileThatIsThereIsNeverReplacedByDefaults(t *testing.T) {
 	}
 }
 
+func TestAgesOfPacksCanOnlyBeShortened(t *testing.T) {
+	day := 24 * time.Hour
+	for text, want := range map[string][2]time.Duration{
+		"": {7 * day, 30 * day}, "[rules]\nwarn_days = 3": {3 * day, 30 * day}, "[rules]\nstop_days = 5": {5 * day, 5 * day},
+		"[rules]\nwarn_days = 7\nstop_days = 30": {7 * day, 30 * day},
+	} {
+		c, err := Parse([]byte(text))
+		if err != nil || c.Rules.WarnAge() != want[0] || c.Rules.StopAge() != want[1] {
+			t.Errorf("%q: %v %v %v", text, c.Rules.WarnAge(), c.Rules.StopAge(), err)
+		}
+	}
+	for _, text := range []string{"warn_days = 8", "stop_days = 31", "warn_days = 0", "stop_days = -1", "stop_days = \"30\"", "root = \"root.json\"",
+		"watch = \"/srv/rules\"", "root = \"/r.json\"\nwatch = \"rules\"", "age = 3"} {
+		if _, err := Parse([]byte("[rules]\n" + text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+func TestARootFileThatCannotBeUsedStopsTheStation(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, n int) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, make([]byte, n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	if data, err := (Config{}).RootFile(); err != nil || data != nil {
+		t.Errorf("%v %v", data, err)
+	}
+	if data, err := (Config{Rules: Rules{Root: write("good", 3000)}}).RootFile(); err != nil || len(data) != 3000 {
+		t.Errorf("%d %v", len(data), err)
+	}
+	for _, name := range []string{write("empty", 0), write("huge", maxRoot+1), dir, filepath.Join(dir, "none")} {
+		if _, err := (Config{Rules: Rules{Root: name}}).RootFile(); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: %v", filepath.Base(name), err)
+		}
+	}
+}
+
 func TestYARARulesKeepTheirCapitals(t *testing.T) {
 	if _, err := Parse([]byte("[class.general.severity]\n\"yara/Every_PDF\" = \"block\"\n")); err != nil {
 		t.Error(err)
