@@ -161,6 +161,9 @@ func (s *State) Install(ctx context.Context, folder, source string, cfg PackConf
 	if err != nil {
 		return InForce{}, nil, err
 	}
+	if _, err := s.Settle(ctx, before); err != nil { // what a crash left, where no daemon has started since
+		return InForce{}, nil, err
+	}
 	in, recalls, err := s.install(ctx, folder, before, cfg)
 	var refused *PackRefused
 	if errors.As(err, &refused) {

@@ -443,6 +443,13 @@ func (st *Station) answer(ctx context.Context, p *port, a *ask) event {
 	st.issuing.RLock()
 	defer st.issuing.RUnlock()
 	now := st.wanted()
+	st.mu.Lock()
+	ready := st.ready
+	st.mu.Unlock()
+	if !ready { // since the person asked: a canary that was not found, or a clock that was set back
+		a.err = errUnready
+		return declined
+	}
 	switch changed, err := se.outdated(ctx, now.Pack, a.class); {
 	case err != nil:
 		a.err = err

@@ -104,6 +104,20 @@ func TestWhatTheNewRulesKnowIsNotClearedByTheOldOnes(t *testing.T) {
 	}
 }
 
+func TestT15_WhileTheCanaryIsNotFoundNothingIsIssued(t *testing.T) {
+	d := newDesk(t, nil)
+	d.plug("left", image("clean"))
+	d.untilState("left", localapi.Waiting)
+	d.SetProblems(false, []localapi.Problem{{Code: "canary", Text: "The scanner does not find what it must find."}})
+	if a, err := d.Issue(t.Context(), "left", "general", anybody); code(err) != localapi.CodeNotReady || a.Clearance != nil {
+		t.Fatalf("%+v %v", a, err)
+	}
+	d.SetProblems(true, nil)
+	if a, err := d.Issue(t.Context(), "left", "general", anybody); err != nil || a.Clearance == nil {
+		t.Fatalf("%+v %v", a, err)
+	}
+}
+
 func TestAPackWithoutTheStationsClassIsNotTaken(t *testing.T) {
 	d := newDesk(t, nil)
 	p := newer(t)

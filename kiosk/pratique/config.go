@@ -35,10 +35,10 @@ func loadConfig(flag string) (config.Config, error) {
 	return cfg, err
 }
 
-// configChecks says which configuration and which policies are in force, and returns them. The error is of the call: a
-// configuration that cannot be used is a check that failed.
-func configChecks(flag string) (config.Config, rules.Pack, []check, error) {
-	pack, err := baseline.Pack()
+// configChecks says which configuration and which policies are in force with a state folder, and returns them. The error is of
+// the call: a configuration or an installed pack that cannot be used is a check that failed.
+func configChecks(flag, state string) (config.Config, rules.Pack, []check, error) {
+	shipped, err := baseline.Pack()
 	if err != nil {
 		return config.Config{}, rules.Pack{}, []check{{"policy", stateFailed, err.Error(), ""}}, nil
 	}
@@ -47,18 +47,21 @@ func configChecks(flag string) (config.Config, rules.Pack, []check, error) {
 	if errors.As(err, &usage) {
 		return config.Config{}, rules.Pack{}, nil, err
 	}
-	tight := pack
 	if err == nil {
-		tight, err = cfg.Apply(pack)
+		_, err = cfg.Apply(shipped)
 	}
 	if err != nil {
-		return config.Config{}, pack, []check{{"configuration", stateFailed, err.Error(), "nothing is screened before the file is corrected"}}, nil
+		return config.Config{}, shipped, []check{{"configuration", stateFailed, err.Error(), "nothing is screened before the file is corrected"}}, nil
 	}
 	out := []check{{"configuration", stateOK, configLine(cfg), ""}}
-	for _, class := range slices.Sorted(maps.Keys(tight.Policies)) {
-		out = append(out, check{"policy", stateOK, policyLine(tight.Policies[class], cfg), ""})
+	pack, err := loadPack(cfg, state, "", "")
+	if err != nil {
+		return cfg, shipped, append(out, check{"rules", stateFailed, err.Error(), "nothing is screened before that: pratique rules status"}), nil
 	}
-	return cfg, tight, out, nil
+	for _, class := range slices.Sorted(maps.Keys(pack.Policies)) {
+		out = append(out, check{"policy", stateOK, policyLine(pack.Policies[class], cfg), ""})
+	}
+	return cfg, pack, out, nil
 }
 
 func configLine(cfg config.Config) string {

@@ -52,7 +52,7 @@ func (p *program) doctor(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cfg, pack, configured, err := configChecks(*configFile)
+	cfg, pack, configured, err := configChecks(*configFile, dir)
 	if err != nil {
 		return 0, err
 	}
