@@ -154,6 +154,7 @@ func PackFolder(path string) string {
 // What a crash leaves:
 //
 //	while the gates are tried    a staging folder, which the next use of the store removes
+//	after the recall             clearances that a signed pack recalled which is not in force; the next Install goes on from there
 //	within Commit                the old pack or the new one
 //	after Commit                 the new pack without an entry and a recall; Settle makes up for both at the next start
 func (s *State) Install(ctx context.Context, folder, source string, cfg PackConfig) (InForce, []Recall, error) {

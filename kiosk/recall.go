@@ -243,24 +243,6 @@ func mapFile(f *os.File) ([]byte, error) {
 	return unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 }
 
-// outdated reports whether a pack that came into force since the scan knows something of the medium that the session's own
-// did not: it would be recalled as soon as it was issued.
-func (se *session) outdated(ctx context.Context, now rules.Pack, class string) (bool, error) {
-	if now.InForce() == se.want.Pack.InForce() {
-		return false, nil
-	}
-	known, shut, err := se.state.knownHashes(now)
-	if err != nil {
-		return false, err
-	}
-	defer shut()
-	cause, _, err := se.state.judgeCleared(ctx, se.id, []string{class}, known, now, se.want.Pack)
-	if err != nil {
-		return false, logError(err)
-	}
-	return cause != "", nil
-}
-
 // Window chooses clearances.
 type Window struct {
 	Since   time.Time // issued from here on; zero for all

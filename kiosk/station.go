@@ -11,7 +11,6 @@ import (
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/localapi"
-	"pratique/rules"
 	"pratique/scanner/report"
 )
 
@@ -130,35 +129,6 @@ func (st *Station) SetProblems(ready bool, problems []localapi.Problem) {
 		st.ready, st.problems = ready, problems
 		st.publish()
 	}
-}
-
-// SetPack changes the rules for media that are plugged in from now on. A session that is under way ends with the rules that
-// it began with; what these cannot know is asked of the new ones before it is issued (answer). The class that media are
-// decided for first must be among the pack's.
-func (st *Station) SetPack(p rules.Pack, canary CanaryResult) error {
-	st.issuing.Lock()
-	defer st.issuing.Unlock()
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if _, ok := p.Policies[st.cfg.Want.Class]; !ok {
-		return fmt.Errorf("%w: %q", ErrClass, st.cfg.Want.Class)
-	}
-	st.cfg.Want.Pack, st.cfg.Want.Canary = p, canary
-	st.publish()
-	return nil
-}
-
-// wanted is how a medium is screened that is plugged in now.
-func (st *Station) wanted() Screening {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.cfg.Want
-}
-
-// knows reports whether the pack in force has a class.
-func (st *Station) knows(class string) bool {
-	_, ok := st.wanted().Pack.Policies[class]
-	return ok
 }
 
 // AddPort adds a port that was not known from the start, such as one of a hub that somebody plugged in. A port that is known
