@@ -71,7 +71,10 @@ func (s *State) tryCanary(ctx context.Context, tools tools, want Screening, reco
 
 // tryFirst tries the canary with a session's own rules and lists before its medium is read. It takes a tenth of a second.
 func (se *session) tryFirst(ctx context.Context) (err error) {
-	se.want.Canary, err = se.state.tryCanary(context.WithoutCancel(ctx), se.tools, se.want, false)
+	se.want.Canary, err = se.state.tryCanary(ctx, se.tools, se.want, false)
+	if ctx.Err() != nil {
+		return nil // somebody stopped it: the scan, which now ends at once, records that
+	}
 	if err == nil && !se.want.Canary.Passed() {
 		err = fmt.Errorf("%w: %s", ErrCanary, se.want.Canary.Failed[0].Text)
 	}
