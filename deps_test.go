@@ -22,6 +22,9 @@ var plan = map[string][]string{
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
+	"kiosk/keyhelper":    {"kiosk/keys/p11", "scanner/frame", "github.com/miekg/pkcs11"},
+	"kiosk/keys":         {"kiosk/clearance", "kiosk/keys/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
+	"kiosk/keys/p11":     {}, // what keyhelper and its user agree on
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/pratiqued":    {"kiosk", "kiosk/config", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "golang.org/x/sys"},
@@ -80,7 +83,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/keys", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string
