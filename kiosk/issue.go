@@ -51,6 +51,10 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	if content == (clearance.Content{}) {
 		return nil, fmt.Errorf("%w: there is no manifest to issue on", ErrState)
 	}
+	signer, version, err := s.signer()
+	if err != nil {
+		return nil, err
+	}
 	dir := s.path("clearances", hex.EncodeToString(se.id[:]))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
@@ -69,6 +73,7 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 		return nil, err
 	}
 	claims := se.claims(content, class, person)
+	claims.Issuer, claims.PQKeyID, claims.TrustVersion = signer.Issuer(), signer.PQKeyID(), version
 	leaf, err := clearance.Leaf(claims)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
@@ -83,9 +88,13 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	se.unsettled = true
 	place := uint64(index)
 	claims.LogIndex = &place
-	token, err := clearance.Sign(claims, s.station)
+	token, err := clearance.Sign(claims, signer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	// Asked again at the last moment: an incident, or a trust file that takes this key back, may have come meanwhile.
+	if err := s.mayIssue(signer, place); err != nil {
+		return nil, err
 	}
 	if err := s.step("issuing"); err != nil {
 		return nil, err
@@ -115,12 +124,12 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	return s.load(dir)
 }
 
+// claims is the statement, less who signs it.
 func (se *session) claims(content clearance.Content, class, person string) clearance.Claims {
 	m, policy := se.medium, se.want.Pack.Policies[class]
 	now := se.state.now().UTC().Truncate(time.Second)
 	inForce := se.want.Pack.InForce()
 	c := clearance.Claims{
-		Issuer:   se.state.station.Issuer(),
 		Audience: []string{policy.Class},
 		IssuedAt: now,
 		Expires:  now.Add(policy.Life),
@@ -133,7 +142,6 @@ func (se *session) claims(content clearance.Content, class, person string) clear
 		Coverage: clearance.Used,
 		Source:   clearance.Source(m.Kind),
 		Operator: se.state.pseudonym(person),
-		PQKeyID:  se.state.station.PQKeyID(),
 	}
 	if se.want.Deep {
 		c.Coverage = clearance.Deep

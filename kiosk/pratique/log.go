@@ -48,6 +48,15 @@ func dataText(data audit.Data) string {
 		return "a clearance for " + string(d.Class)
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
+	case audit.Administered:
+		text := string(d.What)
+		if d.Reason != "" {
+			text += ": " + string(d.Reason)
+		}
+		if d.Number > 0 {
+			text += fmt.Sprintf(" (%d)", d.Number)
+		}
+		return text
 	}
 	return ""
 }
