@@ -17,6 +17,7 @@
 //	issue      an Answer: the verdict on the medium in port for class and, if it is cleared, the clearance. It comes once
 //	           the scan is over. A person who may not clear media for the class gets an error, and the log an entry
 //	eject      an empty Reply, once the medium's session is over
+//	end-incident  Over: whether the incident has ended, which takes two people who ask for it
 //
 // A Reply with an Error says in a fixed word and a sentence what did not work. A client that breaks these rules gets one
 // last error, if it listens, and is cut off. A complete request, "status" with the id 1:
@@ -201,6 +202,7 @@ const (
 	VerbSessions  Verb = "sessions"
 	VerbIssue     Verb = "issue"
 	VerbEject     Verb = "eject"
+	VerbEnd       Verb = "end-incident"
 )
 
 // Request is one message of a client.
@@ -215,7 +217,7 @@ type Request struct {
 // check holds a request against the protocol: what a verb does not take must not be there.
 func (r *Request) check() error {
 	needs, known := map[Verb]struct{ port, class, max bool }{
-		VerbStatus: {}, VerbSubscribe: {}, VerbSessions: {max: true}, VerbIssue: {port: true, class: true}, VerbEject: {port: true},
+		VerbStatus: {}, VerbSubscribe: {}, VerbSessions: {max: true}, VerbIssue: {port: true, class: true}, VerbEject: {port: true}, VerbEnd: {},
 	}[r.Verb]
 	switch {
 	case !known:
@@ -237,6 +239,7 @@ type Reply struct {
 	State    *State    `cbor:"3,keyasint,omitempty"`
 	Sessions []Session `cbor:"4,keyasint,omitempty"`
 	Answer   *Answer   `cbor:"5,keyasint,omitempty"`
+	Over     bool      `cbor:"6,keyasint,omitempty"`
 }
 
 // Error is what a client is told. It is the same for everybody: what failed inside is for the journal.

@@ -39,6 +39,7 @@ var allowed = map[Verb]Roles{
 	VerbSessions:  RoleSecurity | RoleAudit | RoleAdmin,
 	VerbIssue:     RoleScreen | RoleStaff, // and only for a person that the roster lets clear media for the class
 	VerbEject:     RoleScreen | RoleStaff | RoleAdmin,
+	VerbEnd:       RoleSecurity | RoleAdmin,
 }
 
 // May reports whether a set of roles allows a verb.

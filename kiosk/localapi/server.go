@@ -31,7 +31,8 @@ type Handler struct {
 	Sessions func(ctx context.Context, max int) ([]Session, error)
 	Issue    func(ctx context.Context, peer Peer, port, class string) (Answer, error)
 	Eject    func(ctx context.Context, peer Peer, port string) error
-	Failed   func(error) // told of errors that clients do not see; may be nil
+	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
+	Failed   func(error)                                                 // told of errors that clients do not see; may be nil
 }
 
 // Server answers clients. Use NewServer.
@@ -276,6 +277,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			}
 		case VerbEject:
 			err = h.Eject(ctx, c.peer, r.Port)
+		case VerbEnd:
+			reply.Over, err = h.End(ctx, c.peer)
 		}
 	}
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/config"
+	"pratique/kiosk/keys"
 	"pratique/rules"
 )
 
@@ -248,11 +249,43 @@ func stateChecks(ctx context.Context, dir string) []check {
 		log.State, log.Text = stateFailed, err.Error()
 	}
 	out = append(out, log, clockCheck(last))
+	if c, ok := enrolledCheck(st); ok {
+		return append(out, c)
+	}
 	key := st.Key()
 	if key.Demo {
 		return append(out, check{"key", stateMissing, fmt.Sprintf("%s is a demonstration key", key.Issuer), "devices refuse its clearances unless they are told otherwise"})
 	}
 	return append(out, check{"key", stateOK, fmt.Sprintf("%s, until %s", key.Issuer, key.NotAfter.UTC().Format(timeFormat)), ""})
+}
+
+// enrolledCheck says where the station's own key is, and whether its site trusts it; nothing if it has none.
+func enrolledCheck(st *kiosk.State) (check, bool) {
+	c := check{"key", stateMissing, "", "pratique keys request asks for its enrolment; until then no clearance is issued"}
+	data, err := st.KeyBox(kiosk.EnrolledKey)
+	if err == nil && data == nil {
+		return c, false
+	}
+	var box *keys.Box
+	if err == nil {
+		box, err = keys.Parse(data)
+	}
+	if err != nil {
+		return check{"key", stateFailed, err.Error(), "restore the key's file, or make and enrol another key"}, true
+	}
+	trust, err := st.Trust()
+	if err != nil {
+		return check{"key", stateFailed, err.Error(), "install the newest trust file again"}, true
+	}
+	c.Text = keyLine(box, trust)
+	public, err := box.Public()
+	if err != nil || trust == nil {
+		return c, true
+	}
+	if listed, found := trust.Station(public.KeyID()); found && listed.RevokedFromLog == nil {
+		c.State, c.Hint = stateOK, ""
+	}
+	return c, true
 }
 
 // clockCheck holds the clock against the log and asks the kernel whether anything keeps it right.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -54,7 +55,7 @@ func runMain(m *testing.M) (int, error) {
 			return 1, err
 		}
 	}
-	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
+	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./kiosk/keyhelper", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
 		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", built.bin + "/"}, names...)...)
 		cmd.Dir = filepath.Join("..", "..")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -86,7 +87,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace, "station": station},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "grab": grab, "replace": replace, "station": station},
 	})
 }
 
@@ -143,6 +144,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%s ended with exit code %d, want %d", args[1], got, want)
 	}
+}
+
+// grab VAR REGEXP: sets a variable to what the first group of a pattern matches in the file stdout.
+func grab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: grab VAR REGEXP")
+	}
+	text, err := os.ReadFile(ts.MkAbs("stdout"))
+	ts.Check(err)
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(string(text))
+	if len(found) != 2 {
+		ts.Fatalf("stdout does not match %q", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 // replace FILE OLD NEW: changes the first place where OLD stands in FILE, and nothing else.

@@ -55,13 +55,18 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	defer state.Close()
 	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster)}
+	closeKey, err := d.openKey(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeKey()
 	d.want = kiosk.Screening{Pack: pack, Class: defaultClass(pack), Deep: cfg.Scan.Deep, Workers: o.workers, Slots: cfg.Scan.Workers,
 		RequireNamespaces: cfg.Scan.RequireNamespaces}
 	return d.run(ctx)
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject,
+	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, End: d.endIncident,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
@@ -247,6 +252,8 @@ const (
 func (d *daemon) checkup() {
 	d.health.set("disk", diskAilment(d.options.state))
 	d.health.set("roster", d.people.ailment())
+	d.health.set("key", d.keyAilment())
+	d.health.set("trust", d.trustAilment())
 	none := ailment{}
 	if len(d.ports()) == 0 {
 		none = ailment{"No port is configured, so nothing can be plugged in.", false}
