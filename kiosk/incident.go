@@ -98,7 +98,8 @@ func (s *State) EndIncident(ctx context.Context, person string) (over bool, err 
 	case person == "":
 		return false, fmt.Errorf("%w: it ends on the word of two people", ErrIncident)
 	}
-	who := hex.EncodeToString(pseudonymOf(s, person))
+	id := s.pseudonym(person)
+	who := hex.EncodeToString(id[:])
 	if in.Agreed == "" || in.Agreed == who {
 		first := in.Agreed == ""
 		in.Agreed = who
@@ -120,17 +121,13 @@ func (s *State) EndIncident(ctx context.Context, person string) (over bool, err 
 	return true, syncDir(s.dir)
 }
 
-func pseudonymOf(s *State, person string) []byte {
-	p := s.pseudonym(person)
-	return p[:]
-}
-
 func (s *State) writeIncident(in *Incident) error {
 	data, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	return s.write(incidentName, append(data, '\n'), 0o600)
+	// Readable for all: root may have begun it, and the station's own user must be able to end it.
+	return s.write(incidentName, append(data, '\n'), 0o644)
 }
 
 // Recall is a clearance in doubt, as the report of an incident lists it.

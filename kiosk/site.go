@@ -2,6 +2,7 @@ package kiosk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -78,23 +79,11 @@ func (s *State) signer() (*clearance.Keys, uint64, error) {
 	if s.site == nil {
 		return s.station, 0, nil
 	}
-	t, err := s.listed(s.site.keys, nil)
+	t, err := s.listed(s.site.keys)
 	if err != nil {
 		return nil, 0, err
 	}
 	return s.site.keys, t.Version, nil
-}
-
-// mayIssue is asked once the clearance's place in the log is known, and before there is a token.
-func (s *State) mayIssue(k *clearance.Keys, place uint64) error {
-	if err := s.noIncident(); err != nil {
-		return err
-	}
-	if s.site == nil {
-		return nil
-	}
-	_, err := s.listed(k, &place)
-	return err
 }
 
 // MayIssue says why the station may not issue at present, or nothing.
@@ -103,8 +92,9 @@ func (s *State) MayIssue() error {
 	return err
 }
 
-// listed holds a key against the trust file in force. A trust file that is missing, or cannot be read, lists nobody.
-func (s *State) listed(k *clearance.Keys, place *uint64) (*clearance.Trust, error) {
+// listed holds a key against the trust file in force. A trust file that is missing, or cannot be read, lists nobody. A key that
+// was taken back signs nothing any more, from whatever place in the log on it was.
+func (s *State) listed(k *clearance.Keys) (*clearance.Trust, error) {
 	if k == nil {
 		return nil, fmt.Errorf("%w: it could not be opened", ErrNotEnrolled)
 	}
@@ -120,7 +110,7 @@ func (s *State) listed(k *clearance.Keys, place *uint64) (*clearance.Trust, erro
 	switch {
 	case !found || listed.Issuer != k.Issuer() || !listed.PQ.Equal(k.Public().PQ):
 		return nil, fmt.Errorf("%w: the trust file does not list it", ErrNotEnrolled)
-	case listed.RevokedFromLog != nil && (place == nil && *listed.RevokedFromLog == 0 || place != nil && *place >= *listed.RevokedFromLog):
+	case listed.RevokedFromLog != nil:
 		return nil, fmt.Errorf("%w: it was taken back", ErrNotEnrolled)
 	case now.Before(listed.NotBefore) || now.After(listed.NotAfter):
 		return nil, fmt.Errorf("%w: it is not valid at this time", ErrNotEnrolled)
@@ -374,6 +364,6 @@ func (s *State) Issued(since time.Time) ([]*Clearance, error) {
 			out = append(out, c)
 		}
 	}
-	slices.SortFunc(out, func(a, b *Clearance) int { return int(int64(a.LogIndex) - int64(b.LogIndex)) })
+	slices.SortFunc(out, func(a, b *Clearance) int { return cmp.Compare(a.LogIndex, b.LogIndex) })
 	return out, nil
 }

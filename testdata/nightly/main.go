@@ -59,6 +59,7 @@ var (
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},
+		{"tokens and trust files, changed and asked of both verifiers", "./kiosk/clearance", "TestT12_BothVerifiersAnswerMutantsAlike", []string{"-mutants", "255"}},
 		{"every byte of a repository of rule packs changed in three ways", "./rules/pack", "TestT14_EveryChangedByteIsRefused", []string{"-every"}},
 		{"files of installed packages, held against the rules that ship", "./rules/check", "TestBaselineSparesRealFiles", []string{"-share", "1"}},
 		{"USB descriptors, changed", "./kiosk/usb", "TestT01_MutatedDescriptorsNeverBecomeAMediumByMistake", []string{"-mutants", "20000"}},
