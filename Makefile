@@ -10,8 +10,8 @@ CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
 # What the programs are built with, what the sample sticks and the demonstration need, what the tests compare with.
 APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
 APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
-             btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso erofs-utils jfsutils \
-             reiserfsprogs apfsprogs hfsutils makefs
+             btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
+             erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.

@@ -194,6 +194,11 @@ func (g *signature) hit(sector []byte) hit {
 		if powerOfTwo(uint32(size), 512, 4096) && sectors > 0 && sectors < 1<<40 {
 			return hit{g.name, int64(sectors+1) * size}
 		}
+	case "iso9660":
+		// Only a primary descriptor says how long a volume is; of a disc in sessions it is that of one.
+		if block := int64(le.Uint16(sector[128:])); sector[0] == 1 && powerOfTwo(uint32(block), 512, 2048) {
+			return hit{g.name, int64(le.Uint32(sector[80:])) * block}
+		}
 	case "ext2":
 		const journal, sinceExt4 = 0x4, 0x40 | 0x80 | 0x200 // extents, 64 bits, flexible groups
 		switch {

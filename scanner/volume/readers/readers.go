@@ -12,6 +12,7 @@ import (
 	"pratique/scanner/volume"
 	"pratique/scanner/volume/exfat"
 	"pratique/scanner/volume/fat"
+	"pratique/scanner/volume/iso9660"
 	"pratique/scanner/volume/ntfs"
 )
 
@@ -40,6 +41,8 @@ func Open(src volume.Source, c volume.Candidate) (volume.FileSystem, error) {
 		return exfat.Open(section)
 	case "ntfs":
 		return ntfs.Open(section)
+	case "iso9660":
+		return iso9660.Open(section)
 	}
 	text, _ := Refusal(c.FileSystem)
 	return nil, fmt.Errorf("%w: %s", ErrNoReader, text)
@@ -67,7 +70,7 @@ func Refusal(name string) (text string, outcome report.Outcome) {
 	switch name {
 	case "random":
 		return "The volume holds what looks like random data: it may be encrypted.", report.Encrypted
-	case "fat12", "fat16", "fat32", "exfat", "ntfs":
+	case "fat12", "fat16", "fat32", "exfat", "iso9660", "ntfs":
 		return "The volume could not be opened.", report.Unscanned
 	}
 	return "The volume holds data of an unknown kind.", report.Unscanned
@@ -99,7 +102,6 @@ var unsupported = map[string]string{
 	"hfs":            "HFS (Apple)",
 	"hfsplus":        "HFS+ (Apple)",
 	"hpfs":           "HPFS (OS/2)",
-	"iso9660":        "ISO 9660 (an optical disc)",
 	"jfs":            "JFS",
 	"ldm":            "part of a Windows dynamic disk",
 	"lvm2":           "part of a Linux volume group (LVM)",
