@@ -35,11 +35,15 @@ var (
 		{"FAT", "./scanner/volume/fat", "TestT03_MutatedMetadataLosesNoFileQuietly", []string{"-mutants", "3000"}},
 		{"exFAT", "./scanner/volume/exfat", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
 		{"NTFS", "./scanner/volume/ntfs", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
+		{"ISO 9660", "./scanner/volume/iso9660", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
+		{"UDF", "./scanner/volume/udf", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
 	}
 	badSectors = []job{
 		{"FAT", "./scanner/volume/fat", "TestBadSectorsInMetadataLoseNoFileQuietly", nil},
 		{"exFAT", "./scanner/volume/exfat", "TestT03_BadSectorsLoseNothingQuietly", nil},
 		{"NTFS", "./scanner/volume/ntfs", "TestT03_BadSectorsLoseNothingQuietly", nil},
+		{"ISO 9660", "./scanner/volume/iso9660", "TestT03_BadSectorsLoseNothingQuietly", nil},
+		{"UDF", "./scanner/volume/udf", "TestT03_BadSectorsLoseNothingQuietly", nil},
 	}
 	others = []job{
 		{"sticks, changed and screened by the whole program", "./kiosk/pratique", "TestT03_MutatedSticksAreNeverClearedWithFilesMissing", []string{"-mutants", "200"}},

@@ -163,13 +163,13 @@ func TestT03_MutatedVolumesLoseNothingQuietly(t *testing.T) {
 	}{{"plain", nil}, {"Rock Ridge", []string{"-R"}}, {"Joliet and Rock Ridge", []string{"-J", "-joliet-long", "-R"}}} {
 		t.Run(c.name, func(t *testing.T) {
 			r := campaign(t, c.args...).Run(t, 1, *mutants/3)
-			t.Logf("%d mutants: %v", *mutants/3, r)
+			t.Logf("ISO 9660 %s, %d mutants: %v", c.name, *mutants/3, r)
 		})
 	}
 }
 
 func TestT03_BadSectorsLoseNothingQuietly(t *testing.T) {
-	t.Logf("40 bad sectors: %v", campaign(t, "-J", "-joliet-long", "-R").RunFailing(t, 40))
+	t.Logf("ISO 9660, 40 bad sectors: %v", campaign(t, "-J", "-joliet-long", "-R").RunFailing(t, 40))
 }
 
 func FuzzISO9660(f *testing.F) {
