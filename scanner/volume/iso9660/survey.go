@@ -100,6 +100,10 @@ func (s *survey) run() error {
 		if s.descriptors.Meets(at*sector, sector) {
 			continue // it follows another
 		}
+		if s.inside(at) {
+			s.Note("volume-inside", report.Warn, at*sector, "Another volume begins within this one, as a partition would; it was scanned as it lies.")
+			continue
+		}
 		s.Note("session", report.Warn, at*sector, "The disc has more than one session, of which a device may show any. All were read.")
 		known := len(s.trees)
 		if err := s.session(at); err != nil {
@@ -117,6 +121,28 @@ func (s *survey) run() error {
 	return nil
 }
 
+// inside reports whether descriptors count from their own place and not from the beginning of the disc: then they are no
+// session but what a computer sees that takes a part of the disc for a whole. Discs that are disks too have such.
+func (s *survey) inside(at int64) bool {
+	raw := make([]byte, sector)
+	if s.fs.readFull(raw, at*sector) != nil {
+		return false
+	}
+	d, err := parseDescriptor(raw)
+	if err != nil {
+		return false
+	}
+	leads := func(from int64) bool {
+		root := make([]byte, recordBytes+1)
+		if s.fs.readFull(root, from+d.root.start) != nil {
+			return false
+		}
+		r, err := parseRecord(root, d.block)
+		return err == nil && r.self() && r.start == d.root.start
+	}
+	return !leads(0) && leads((at-firstDescriptor)*sector)
+}
+
 // look reads what belongs to nobody, and finds in it where sessions begin: with descriptors in sectors of their own.
 func (s *survey) look() (sessions []int64, err error) {
 	last := int64(-2)
@@ -127,6 +153,9 @@ func (s *survey) look() (sessions []int64, err error) {
 				continue
 			}
 			n := (at + i) / sector
+			if n < firstDescriptor {
+				continue // of the disc that this one is a partition of
+			}
 			if n != last+1 {
 				if sessions = append(sessions, n); len(sessions) > maxTrees {
 					s.Wrong(report.TooLarge, "The volume has more sessions than this program follows.")
@@ -419,6 +448,9 @@ func (v *visitor) subdirectory(r *named, e ref) error {
 	if r.child >= 0 {
 		d.relocated, d.start, d.extended = true, r.child, 0
 		raw := make([]byte, recordBytes+1)
+		if d.start > s.fs.src.Size()-sector {
+			return s.lost(d, report.Malformed, "A directory that lies elsewhere lies behind the end of the medium.")
+		}
 		if err := s.fs.readFull(raw, d.start); err != nil {
 			return s.lost(d, volume.OutcomeOf(err), "A directory that lies elsewhere could not be read.")
 		}
@@ -443,7 +475,7 @@ func (v *visitor) subdirectory(r *named, e ref) error {
 
 // lost notes a directory that is listed and not entered.
 func (s *survey) lost(d directory, o report.Outcome, reason string) error {
-	d.outcome, d.start, d.bytes = o, -1, 0
+	d.start, d.bytes = -1, 0
 	s.dirs = append(s.dirs, d)
-	return s.damaged(reason)
+	return s.spoil(len(s.dirs)-1, o, reason)
 }

@@ -54,7 +54,11 @@ func TestReadsWhatMkudffsFormats(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				delete(l.Files, "Non-Allocatable Space") // a table of what is worn, which is listed as a file (UDF 3.3.7.2)
+				for path := range l.Files {
+					if strings.HasSuffix(path, "Non-Allocatable Space") { // what is worn, as a file or a stream (UDF 3.3.7.2)
+						delete(l.Files, path)
+					}
+				}
 				if l.Bars() || l.Summary.Label != "Träger" || len(l.Files) > 0 {
 					t.Errorf("%v: %v %s %q, %d files", args[2:], l.Summary.Outcome, l.Summary.Reason, l.Summary.Label, len(l.Files))
 				}

@@ -276,6 +276,9 @@ func (fs *FS) readVirtual(n int) error {
 			if head < 152 || head > len(raw) {
 				continue
 			}
+			if label := dstring(raw[4:132]); label != "" { // a disc that is written once cannot change its descriptor
+				fs.label = label
+			}
 			raw = raw[head:]
 		} else {
 			tail := raw[len(raw)-36:]

@@ -398,6 +398,7 @@ func build(s spec, root *node) ([]byte, map[string]int64) {
 		// The table is the last thing written: at the end of the volume, behind the partition's other content.
 		head := make([]byte, 152)
 		le.PutUint16(head, 152)
+		putDstring(head[4:132], "Träger")
 		for _, v := range w.virtual {
 			head = le.AppendUint32(head, v)
 		}
@@ -478,7 +479,9 @@ func build(s spec, root *node) ([]byte, map[string]int64) {
 	le.PutUint32(partition[192:], uint32(s.blocks))
 	logical := make([]byte, 440+len(maps))
 	copy(logical[21:], "OSTA Compressed Unicode")
-	putDstring(logical[84:212], "Träger")
+	if s.kind != virtual { // whose table has the name that counts
+		putDstring(logical[84:212], "Träger")
+	}
 	le.PutUint32(logical[212:], uint32(s.block))
 	putRegid(logical[216:], "*OSTA UDF Compliant")
 	le.PutUint16(logical[240:], 0x0250)
