@@ -43,7 +43,6 @@ var madeByTools = []refused{
 	{"apfs", "APFS", "unsupported-volume", 512 * mega, tool("mkapfs", "IMAGE")},
 	{"hfs", "HFS", "unsupported-volume", 8 * mega, tool("hformat", "-l", "TEST", "IMAGE")},
 	{"swap", "swap", "unsupported-volume", 8 * mega, tool("mkswap", "IMAGE")},
-	{"hfsplus", "HFS+", "unsupported-volume", 0, tool("xorriso", "-as", "mkisofs", "-hfsplus", "-o", "IMAGE", "FOLDER")},
 	{"hfsplus", "HFS+", "unsupported-volume", 0, hfsplus},
 	{"squashfs", "SquashFS", "unsupported-volume", 0, tool("mksquashfs", "FOLDER", "IMAGE", "-noappend", "-quiet")},
 	{"erofs", "EROFS", "unsupported-volume", 0, tool("mkfs.erofs", "IMAGE", "FOLDER")},

@@ -63,6 +63,9 @@ var signatures = []signature{
 	{"udf", 0x8001, "NSR0", nil}, {"udf", 0x8001, "BOOT2", nil}, {"udf", 0x8001, "TEA01", nil}, {"udf", 0x8001, "CDW02", nil},
 	{"udf", 0x8001, "BEA01", nil}, {"udf", 0x8801, "BEA01", nil}, {"udf", 0x9001, "BEA01", nil},
 	{"udf", 0x8801, "NSR0", nil}, {"udf", 0x9001, "NSR0", nil}, {"udf", 0x9801, "NSR0", nil}, {"udf", 0xA001, "NSR0", nil},
+	// Behind the descriptors of ISO 9660, of which a disc that starts computers and has every tree has five and more.
+	{"udf", 0xA801, "NSR0", nil}, {"udf", 0xB001, "NSR0", nil}, {"udf", 0xB801, "NSR0", nil}, {"udf", 0xC001, "NSR0", nil},
+	{"udf", 0xC801, "NSR0", nil}, {"udf", 0xD001, "NSR0", nil}, {"udf", 0xD801, "NSR0", nil}, {"udf", 0xE001, "NSR0", nil},
 	{"lvm2", 0, "LABELONE", nil}, {"lvm2", 512, "LABELONE", nil}, {"lvm2", 1024, "LABELONE", nil}, {"lvm2", 1536, "LABELONE", nil},
 	{"md", 0, "\xfc\x4e\x2b\xa9\x00\x00\x00\x00", func(s []byte) bool { return le.Uint32(s[8:]) == 90 || le.Uint32(s[8:]) == 91 }},
 	{"md", 0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil}, {"md", 4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil},

@@ -33,19 +33,44 @@ type fileSystem struct {
 	bytes int64 // of the image
 	used  int64 // bytes of files that fit into it for certain
 	make  func(image *os.File, bytes int64, files []stick.File) error
+	trees int64 // of names, each with every file
 }
 
 // Cluster sizes are those that Windows takes for the size, but for FAT32, where the small ones make it harder. FAT12 ends
 // at 4,084 clusters, so its image is smaller.
 var fileSystems = []fileSystem{
-	{"FAT12", 120 << 20, 100 << 20, fat(12, 32<<10)},
-	{"FAT16", 1 << 30, 920 << 20, fat(16, 32<<10)},
-	{"FAT32", 1 << 30, 980 << 20, fat(32, 4<<10)},
+	{"FAT12", 120 << 20, 100 << 20, fat(12, 32<<10), 1},
+	{"FAT16", 1 << 30, 920 << 20, fat(16, 32<<10), 1},
+	{"FAT32", 1 << 30, 980 << 20, fat(32, 4<<10), 1},
 	{"exFAT", 1 << 30, 920 << 20, func(image *os.File, bytes int64, files []stick.File) error {
 		_, err := stick.WriteExFAT(image, stick.ExFAT{Bytes: bytes, ClusterBytes: 32 << 10}, files)
 		return err
-	}},
-	{"NTFS", 1 << 30, 920 << 20, ntfs},
+	}, 1},
+	{"NTFS", 1 << 30, 920 << 20, ntfs, 1},
+	// A disc is as long as what is on it. Its plain, its Rock Ridge and its Joliet names lead to the same content.
+	{"ISO-9660", 0, 920 << 20, disc("-J", "-joliet-long", "-R", "-U"), 3},
+	{"UDF", 0, 920 << 20, udf, 1},
+}
+
+// disc has genisoimage write the volume.
+func disc(args ...string) func(*os.File, int64, []stick.File) error {
+	return func(image *os.File, _ int64, files []stick.File) error {
+		tree := image.Name() + ".tree"
+		err := stick.WriteTree(tree, files)
+		if err == nil {
+			err = tool("genisoimage", append(args, "-quiet", "-o", image.Name(), tree)...)
+		}
+		return errors.Join(err, os.RemoveAll(tree))
+	}
+}
+
+// udf takes away from a disc of both kinds what makes it one of ISO 9660.
+func udf(image *os.File, bytes int64, files []stick.File) error {
+	if err := disc("-udf")(image, bytes, files); err != nil {
+		return err
+	}
+	_, err := image.WriteAt(make([]byte, 2*2048), 16*2048)
+	return err
 }
 
 func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
@@ -58,17 +83,7 @@ func fat(bits int, cluster int64) func(*os.File, int64, []stick.File) error {
 // ntfs has ntfs-3g's tools write the volume, as nothing here can. ntfscp makes no directories, so that all files lie in the
 // root, under names that are made of their paths. Clusters are of 4 KiB, as Windows takes them.
 func ntfs(image *os.File, _ int64, files []stick.File) error {
-	run := func(name string, args ...string) error {
-		cmd := exec.Command(name, args...)
-		if cmd.Err != nil { // Debian keeps both where only root's path leads
-			cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, out)
-		}
-		return nil
-	}
-	if err := run("mkntfs", "-F", "-Q", "-q", image.Name()); err != nil {
+	if err := tool("mkntfs", "-F", "-Q", "-q", image.Name()); err != nil {
 		return err
 	}
 	part := image.Name() + ".part"
@@ -76,11 +91,22 @@ func ntfs(image *os.File, _ int64, files []stick.File) error {
 		if err := save(part, &files[i]); err != nil {
 			return err
 		}
-		if err := run("ntfscp", "-q", "-f", image.Name(), part, strings.ReplaceAll(files[i].Path, "/", " ")); err != nil {
+		if err := tool("ntfscp", "-q", "-f", image.Name(), part, strings.ReplaceAll(files[i].Path, "/", " ")); err != nil {
 			return err
 		}
 	}
 	return os.Remove(part)
+}
+
+func tool(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	if cmd.Err != nil { // Debian keeps some where only root's path leads
+		cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
 }
 
 func save(name string, f *stick.File) error {
@@ -106,6 +132,10 @@ func volumes(dir string, rounds int) error {
 		for i := range files {
 			content += files[i].Length()
 		}
+		info, err := os.Stat(image)
+		if err != nil {
+			return err
+		}
 		var alone, whole, amplifications []float64
 		for range rounds {
 			raw, err := cpu(func() error { return hashRaw(image) })
@@ -114,7 +144,7 @@ func volumes(dir string, rounds int) error {
 			}
 			var hashed int64
 			found, err := cpu(func() (err error) { hashed, err = hashFiles(image); return err })
-			if err == nil && hashed != content {
+			if err == nil && hashed != content*fs.trees {
 				err = fmt.Errorf("%d of %d bytes were hashed", hashed, content)
 			}
 			if err != nil {
@@ -125,11 +155,11 @@ func volumes(dir string, rounds int) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", fs.name, err)
 			}
-			if err := got.check(len(files), content); err != nil {
+			if err := got.check(len(files)*int(fs.trees), content*fs.trees); err != nil {
 				return fmt.Errorf("%s: %w", fs.name, err)
 			}
-			rawRate := float64(fs.bytes) / raw
-			alone = append(alone, float64(content)/found/rawRate)
+			rawRate := float64(info.Size()) / raw
+			alone = append(alone, float64(content*fs.trees)/found/rawRate)
 			whole = append(whole, float64(content)/ours/rawRate)
 			amplifications = append(amplifications, float64(got.read)/float64(content))
 		}
