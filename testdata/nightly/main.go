@@ -36,7 +36,7 @@ var (
 		{"exFAT", "./scanner/volume/exfat", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
 		{"NTFS", "./scanner/volume/ntfs", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
 		{"ISO 9660", "./scanner/volume/iso9660", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
-		{"UDF", "./scanner/volume/udf", "TestT03_MutatedVolumesLoseNothingQuietly", []string{"-mutants", "3000"}},
+		{"UDF", "./scanner/volume/udf", "TestT03_MutatedVolumes", []string{"-mutants", "3000"}},
 	}
 	badSectors = []job{
 		{"FAT", "./scanner/volume/fat", "TestBadSectorsInMetadataLoseNoFileQuietly", nil},
@@ -128,7 +128,8 @@ Each mutant has 1 to 64 edits in what the volume is made of, none in content. *R
 the content of every file is listed. *With a finding*, *deleted*: some is not, and the reader says so, or the edit is what
 a system does when it deletes or shortens a file. *Quiet*: some is not, and nothing says so; a row with one is a failed
 test. The best library that we measured, the Sleuth Kit 4.11.1, lost files quietly in 10.4 % (FAT12), 6.8 % (FAT16),
-6.0 % (FAT32), 6.1 % (exFAT) and 11.9 % (NTFS) of mutants made by the same rule on other images.`
+6.0 % (FAT32), 6.1 % (exFAT), 11.9 % (NTFS) and 10.7 % (ISO 9660), and libudfread 1.1.2 in 2.9 % (UDF) of mutants made by
+the same rule on other images. Of UDF, whose every descriptor has a checksum, half of the mutants have right ones.`
 	mutationHead = `| volume | mutants | refused | with a finding | complete | deleted as by an owner | quiet | slowest | heap |
 |---|---|---|---|---|---|---|---|---|`
 	sectorText = `## Volumes with a bad sector

@@ -48,7 +48,7 @@ const (
 	maxTable       = 32 << 20  // a path table: 65,535 directories with the longest names fill half of it
 	maxPieces      = 1 << 16   // of one file: 256 TB in pieces of 4 GiB
 	maxContinued   = 32        // areas in which the system use field of one record goes on
-	maxUse         = 64 << 10  // bytes of all of them
+	maxUse         = 8 << 10   // bytes of all of them; the longest name with a link of many parts has two thousand
 	maxSiblings    = 1 << 18   // names of one folder that are compared with each other: some 16 MiB
 	maxBroken      = 1_000     // records that contradict themselves; a volume with more is something else
 	contentFactor  = 8         // sizes of the volume that its files may have together in each tree: copies share content

@@ -68,6 +68,9 @@ func (fs *FS) file(at address, pause func() error) (*file, error) {
 		case tagFile, tagExtendedFile:
 			current, place, where = append(current[:0], raw...), x, at
 		case tagIndirect:
+			if err := fs.step(); err != nil {
+				return nil, err
+			}
 			at = longAD(raw[36:])
 			continue
 		case tagTerminal:
@@ -89,6 +92,15 @@ func (fs *FS) file(at address, pause func() error) (*file, error) {
 	}
 	f.taken = append(f.taken, taken...)
 	return f, nil
+}
+
+// step counts blocks that lead to others. Each has one owner, so there are no more steps than blocks on a volume that is
+// whole, and on one that many entries share, or that leads in a circle, no more either.
+func (fs *FS) step() error {
+	if fs.steps++; fs.steps > fs.blocks {
+		return &volume.Fault{Outcome: report.TooLarge, Text: "entries and lists lead on more often than the volume has blocks."}
+	}
+	return nil
 }
 
 // parseFile reads an entry.
@@ -161,6 +173,9 @@ func (fs *FS) pieces(f *file, ads []byte, width int, part int, pause func() erro
 		}
 		if lists++; lists > maxContinued {
 			return &volume.Fault{Outcome: report.TooLarge, Text: "its pieces are listed in more blocks than this program follows."}
+		}
+		if err := fs.step(); err != nil {
+			return err
 		}
 		if pause != nil {
 			if err := pause(); err != nil {

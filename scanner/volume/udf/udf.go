@@ -68,6 +68,7 @@ type FS struct {
 	label  string
 	used   int64
 	known  volume.Learned
+	steps  int64           // blocks to which entries and lists led on
 	head   []volume.Extent // what Open read, in bytes
 }
 
@@ -99,6 +100,7 @@ func (fs *FS) Used() int64 { return min(fs.used, fs.src.Size()) }
 // Walk implements volume.FileSystem. Directories come after the files in them.
 func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.Entry) error) (volume.Summary, error) {
 	w := &walker{fs: fs, ctx: ctx, emit: emit, deep: opts.Deep, owned: newBlockSet(fs.blocks), linked: map[int64]bool{}}
+	fs.steps = 0
 	w.Merge(&fs.known)
 	w.attributes = volume.NewArea("entries with extended attributes", fs.src.Size(), emit)
 	if len(fs.parts) > 0 {
