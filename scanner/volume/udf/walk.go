@@ -408,6 +408,10 @@ func (w *walker) fill(e *volume.Entry, f *file) {
 		w.Wrong(e.Outcome, "The content of a file cannot be found in full.")
 		return
 	}
+	if f.short {
+		e.Findings = append(e.Findings, finding("piece-short", report.Warn,
+			"The last piece of the content ends before the file does, so that a device may show less of it. All of it was read."))
+	}
 	switch f.kind {
 	case typeRegular, typeRealTime, 0:
 	case typeLink:
