@@ -61,9 +61,10 @@ var plan = map[string][]string{
 	"scanner/volume/fat":        {"scanner/report", "scanner/volume", "golang.org/x/text"},
 	"scanner/volume/exfat":      {"scanner/report", "scanner/volume", "golang.org/x/text"},
 	"scanner/volume/ntfs":       {"scanner/report", "scanner/volume"},
+	"scanner/volume/ext":        {"scanner/report", "scanner/volume"},
 	"scanner/volume/iso9660":    {"scanner/report", "scanner/volume"},
 	"scanner/volume/udf":        {"scanner/report", "scanner/volume"},
-	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/iso9660", "scanner/volume/ntfs", "scanner/volume/udf"},
+	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ext", "scanner/volume/iso9660", "scanner/volume/ntfs", "scanner/volume/udf"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
 	"testdata/e2e":           {"testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},

@@ -133,6 +133,34 @@ func TestAnNTFSImageIsComparedFileByFile(t *testing.T) {
 	ask(t, append(args, image)...).want(t, "file added", 3, `added: "evil.exe"`)
 }
 
+// ext keeps links and other things that no other volume has, and mke2fs makes a folder of its own.
+func TestAnExtImageIsComparedFileByFile(t *testing.T) {
+	s := newSite(t, false)
+	image := s.path("image")
+	tree := t.TempDir()
+	write(t, tree+"/small.txt", "text")
+	write(t, tree+"/large.bin", strings.Repeat("in blocks", 5000))
+	if err := os.Symlink("small.txt", tree+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, image, strings.Repeat("\x00", imageBytes))
+	tool(t, "/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image)
+	s.files = map[string]string{"small.txt": "text", "large.bin": strings.Repeat("in blocks", 5000), "link": "small.txt", "lost+found/": ""}
+	s.issue(t, s.manifest(t), func(c *clearance.Claims) { c.Medium.Sectors = imageBytes / 512 })
+	args := []string{"--trust", s.path("trust"), "--token", s.path("token"), "--for", "imaging", "--manifest", s.path("manifest")}
+	ask(t, append(args, image)...).want(t, "unchanged", 0)
+
+	original, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, image, string(bytes.Replace(original, []byte("in blocks"), []byte("in bl*cks"), 1)))
+	ask(t, append(args, image)...).want(t, "one byte changed", 3, `changed: "large.bin"`)
+	write(t, image, string(original))
+	tool(t, "/usr/sbin/debugfs", "-w", "-R", "symlink evil /etc/passwd", image)
+	ask(t, append(args, image)...).want(t, "link added", 3, `added: "evil"`)
+}
+
 func TestContentIsHadHoweverTheVolumeKeepsIt(t *testing.T) {
 	medium := io.NewSectionReader(strings.NewReader("0123456789"), 0, 10)
 	section := volume.Section(imageSource{}, 0, 0)

@@ -32,9 +32,7 @@ type refused struct {
 var madeByTools = []refused{
 	{"luks1", "encrypted with LUKS", "encrypted", 8 * mega, luks("luks1")},
 	{"luks2", "encrypted with LUKS", "encrypted", 24 * mega, luks("luks2")},
-	{"ext2", "ext2", "unsupported-volume", 8 * mega, tool("mkfs.ext2", "-q", "-F", "IMAGE")},
-	{"ext3", "ext3", "unsupported-volume", 8 * mega, tool("mkfs.ext3", "-q", "-F", "IMAGE")},
-	{"ext4", "ext4", "unsupported-volume", 8 * mega, tool("mkfs.ext4", "-q", "-F", "IMAGE")},
+	{"ext-journal", "journal of another volume", "unsupported-volume", 8 * mega, tool("mke2fs", "-q", "-F", "-O", "journal_dev", "IMAGE")},
 	{"btrfs", "btrfs", "unsupported-volume", 128 * mega, tool("mkfs.btrfs", "-q", "IMAGE")},
 	{"xfs", "XFS", "unsupported-volume", 320 * mega, tool("mkfs.xfs", "-q", "IMAGE")},
 	{"f2fs", "F2FS", "unsupported-volume", 64 * mega, tool("mkfs.f2fs", "-q", "IMAGE")},
@@ -309,5 +307,26 @@ func TestT25_VolumesThatCannotBeReadAreNamedInTheVerdict(t *testing.T) {
 	}
 	for _, r := range madeByHand {
 		try(r.refused, r.blkid)
+	}
+}
+
+// Volumes that Linux writes, by the tools that everybody uses, through whole programs.
+func TestExtVolumesAreScreened(t *testing.T) {
+	state := t.TempDir()
+	for _, kind := range []string{"ext2", "ext3", "ext4"} {
+		for name, want := range map[string]int{"nothing to see": 0, string(stick.EICAR()): 3} {
+			dir := t.TempDir()
+			if err := stick.WriteTree(dir, append(stick.CleanFiles(), stick.File{Path: "folder/NOTES.TXT", Data: []byte(name)})); err != nil {
+				t.Fatal(err)
+			}
+			image := blank(t, 24*mega)
+			output(t, exec.Command("mke2fs", "-q", "-F", "-t", kind, "-d", dir, image))
+			for where, medium := range map[string]string{"whole device": image, "partition": within(t, image, true)} {
+				code, res := screenJSON(t, "--state", state, medium)
+				if read := slices.ContainsFunc(res.Volumes, func(v jsonVolume) bool { return v.FileSystem == kind }); code != want || !read {
+					t.Errorf("%s, %s: exit code %d, want %d; volumes %+v, reasons %q", kind, where, code, want, res.Volumes, res.Reasons)
+				}
+			}
+		}
 	}
 }

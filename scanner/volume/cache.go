@@ -61,6 +61,50 @@ func (c *Cache) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
+// ReadExact fills p without reading more than is missing, and keeps nothing: it is for a structure that lies among content,
+// where what is around it will be read anyway.
+func (c *Cache) ReadExact(p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		at := off + int64(done)
+		if at < 0 || at >= c.src.Size() {
+			return done, io.EOF
+		}
+		want := p[done:min(len(p), done+int(cacheBlock-at%cacheBlock))]
+		n := c.kept(want, at)
+		if n == 0 {
+			var err error
+			if n, err = ReadExact(c.src, want, at); err != nil {
+				return done + n, err
+			}
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// kept fills p from a block that is there, and returns 0 if it is not.
+func (c *Cache) kept(p []byte, at int64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.blocks[at/cacheBlock]
+	if !ok {
+		return 0
+	}
+	c.recent.MoveToFront(e)
+	return copy(p, e.Value.(*block).data[at%cacheBlock:])
+}
+
+// ReadExact reads from src past every cache's habit of reading more, through sections of it too.
+func ReadExact(src Source, p []byte, off int64) (int, error) {
+	if exact, ok := src.(interface {
+		ReadExact(p []byte, off int64) (int, error)
+	}); ok {
+		return exact.ReadExact(p, off)
+	}
+	return src.ReadAt(p, off)
+}
+
 // copy fills p from a block, and returns 0 if the block could not be read. The lock is held while reading, so that two
 // callers who want the same block cost one read, and while copying, so that an old block's memory can be used again.
 func (c *Cache) copy(p []byte, number, within int64) int {

@@ -58,6 +58,32 @@ func TestCacheLosesOnlyTheBadSector(t *testing.T) {
 	}
 }
 
+func TestReadExactReadsWhatIsMissingAndNoMore(t *testing.T) {
+	data := randomBytes(1 << 20)
+	src := &counting{Source: volumetest.Bytes(data, 512)}
+	c := volume.NewCache(src)
+	within := volume.Section(c, 1000, 900_000)
+	for _, off := range []int64{0, 64<<10 - 1010, 500_000, 899_000} {
+		p := make([]byte, 1000)
+		src.n = 0
+		if n, err := volume.ReadExact(within, p, off); n != len(p) || err != nil || !bytes.Equal(p, data[1000+off:2000+off]) || src.n != 1000 {
+			t.Errorf("at %d: %d, %v; %d bytes read", off, n, err, src.n)
+		}
+	}
+	if _, err := c.ReadAt(make([]byte, 1), 501_000); err != nil {
+		t.Fatal(err)
+	}
+	src.n = 0
+	if n, err := volume.ReadExact(within, make([]byte, 1000), 500_000); n != 1000 || err != nil || src.n != 0 {
+		t.Errorf("%d, %v; %d bytes read that the cache has", n, err, src.n)
+	}
+	for _, off := range []int64{-1, 899_500, 900_000} {
+		if n, err := volume.ReadExact(within, make([]byte, 1000), off); err == nil || n > 500 {
+			t.Errorf("at %d: %d, %v", off, n, err)
+		}
+	}
+}
+
 func TestSectionNeverSeesItsNeighbour(t *testing.T) {
 	s := volume.Section(volumetest.Bytes(randomBytes(4096), 512), 1024, 1024)
 	if n, err := s.ReadAt(make([]byte, 2048), 0); n != 1024 || err != io.EOF {

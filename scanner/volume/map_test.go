@@ -200,7 +200,7 @@ var layouts = []struct {
 	}, "fat16@1048576+16777216 exfat@20971520+16777216", "volume-outside-partitions", false},
 	{"ext4 in a gap", func(m *medium) {
 		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}).fat(mega, 16).put(20*mega+1024, superblock("ext4"))
-	}, "fat16@1048576+16777216 ext4@20971520+46137344", "volume-outside-partitions", true},
+	}, "fat16@1048576+16777216 ext4@20971520+16777216", "volume-outside-partitions", true},
 	{"logical partitions", func(m *medium) {
 		m.mbr(stick.Partition{Start: mega, Bytes: 16 * mega, Type: 6}, stick.Partition{Start: 19 * mega, Bytes: 16 * mega, Type: 6, Logical: true},
 			stick.Partition{Start: 37 * mega, Bytes: 16 * mega, Type: 0x16, Logical: true}).fat(mega, 16).fat(19*mega, 16).fat(37*mega, 16)
@@ -469,7 +469,7 @@ func TestT06_EveryByteOutsideVolumesIsScanned(t *testing.T) {
 func superblock(name string) string {
 	b := make([]byte, 1024)
 	le.PutUint32(b, 100)
-	le.PutUint32(b[4:], 100)
+	le.PutUint32(b[4:], 16<<10) // blocks of 1 KiB
 	le.PutUint16(b[56:], 0xEF53)
 	switch name {
 	case "ext3":
@@ -477,6 +477,8 @@ func superblock(name string) string {
 	case "ext4":
 		le.PutUint32(b[92:], 4)
 		le.PutUint32(b[96:], 0x40)
+	case "ext-journal":
+		le.PutUint32(b[96:], 0x8)
 	}
 	return string(b)
 }
@@ -505,6 +507,7 @@ func TestT25_VolumesWithoutAReaderAreKnownByName(t *testing.T) {
 		"ext2":        at(1024, superblock("ext2")),
 		"ext3":        at(1024, superblock("ext3")),
 		"ext4":        at(1024, superblock("ext4")),
+		"ext-journal": at(1024, superblock("ext-journal")),
 		"iso9660":     at(0x8001, "CD001"),
 		"udf":         at(0x8001, "BEA01\x01"),
 		"jfs":         at(0x8000, "JFS1\x01\x00\x00\x00"),

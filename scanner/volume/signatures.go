@@ -46,7 +46,8 @@ var signatures = []signature{
 	{"corestorage", 88, "CS", func(s []byte) bool { return le.Uint16(s[8:]) == 1 && le.Uint16(s[10:]) == 0x10 }},
 	{"apple-map", 512, "PM\x00\x00", nil},
 	{"ext2", 1080, "\x53\xef", func(s []byte) bool {
-		return le.Uint32(s) > 0 && le.Uint32(s[4:]) > 0 && le.Uint32(s[24:]) <= 6 && le.Uint32(s[76:]) <= 1
+		inodes := le.Uint32(s) > 0 || le.Uint32(s[96:])&extJournal != 0 // a journal by itself has none
+		return inodes && le.Uint32(s[4:]) > 0 && le.Uint32(s[24:]) <= 6 && le.Uint32(s[76:]) <= 1
 	}},
 	{"btrfs", 0x10040, "_BHRfS_M", nil},
 	{"xfs", 0, "XFSB", func(s []byte) bool { return powerOfTwo(be.Uint32(s[4:]), 512, 65536) }},
@@ -203,15 +204,40 @@ func (g *signature) hit(sector []byte) hit {
 			return hit{g.name, int64(le.Uint32(sector[80:])) * block}
 		}
 	case "ext2":
-		const journal, sinceExt4 = 0x4, 0x40 | 0x80 | 0x200 // extents, 64 bits, flexible groups
-		switch {
-		case le.Uint32(sector[96:])&sinceExt4 != 0:
-			return hit{name: "ext4"}
-		case le.Uint32(sector[92:])&journal != 0:
-			return hit{name: "ext3"}
-		}
+		return hitExt(sector)
 	}
 	return hit{name: g.name}
+}
+
+// extJournal marks an ext superblock that stands before a journal, and no volume.
+const extJournal = 0x8
+
+// hitExt names an ext volume as blkid does: by its journal, and by the features that came after ext3.
+func hitExt(super []byte) hit {
+	const (
+		journal, wide          = 0x4, 0x80
+		incompatExt3           = 0x2 | 0x4 | extJournal | 0x10 // types in directories, recovery, meta_bg
+		roExt3                 = 0x1 | 0x2 | 0x4               // sparse superblocks, large files, B-trees
+		largestShift, mostSize = 6, 1 << 62
+	)
+	incompat := le.Uint32(super[96:])
+	h := hit{name: "ext2"}
+	switch {
+	case incompat&extJournal != 0:
+		h.name = "ext-journal"
+	case incompat&^uint32(incompatExt3) != 0 || le.Uint32(super[100:])&^uint32(roExt3) != 0:
+		h.name = "ext4"
+	case le.Uint32(super[92:])&journal != 0:
+		h.name = "ext3"
+	}
+	blocks := uint64(le.Uint32(super[4:]))
+	if incompat&wide != 0 {
+		blocks |= uint64(le.Uint32(super[336:])) << 32
+	}
+	if shift := le.Uint32(super[24:]); shift <= largestShift && blocks < mostSize>>(10+shift) {
+		h.bytes = int64(blocks) << (10 + shift)
+	}
+	return h
 }
 
 // unknownName is for data that no signature fits.
@@ -241,7 +267,7 @@ func powerOfTwo(n, least, most uint32) bool { return n >= least && n <= most && 
 
 // Names lists every name that a Candidate can have, for those who need words for each.
 func Names() []string {
-	names := []string{"fat12", "fat16", "fat32", "bitlocker-to-go", "ext3", "ext4", "random", "unknown"}
+	names := []string{"fat12", "fat16", "fat32", "bitlocker-to-go", "ext-journal", "ext3", "ext4", "random", "unknown"}
 	for _, g := range signatures {
 		names = append(names, g.name)
 	}

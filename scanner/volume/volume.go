@@ -2,7 +2,7 @@
 //
 // It trusts nothing on the medium. Partition tables are read in every way in which they can be read; each region that a
 // table, a gap or the whole device gives is probed for every file system; all that match are read. The readers below this
-// package (fat, exfat, ntfs, iso9660, udf) turn one volume into entries. They hand out where content lies and never read it: the scanner
+// package (fat, exfat, ntfs, ext, iso9660, udf) turn one volume into entries. They hand out where content lies and never read it: the scanner
 // does, in the order of the medium, so that each block leaves it once.
 //
 // What is learned about a medium is never an error here: it is a finding, an outcome, or a class. An error means that the
@@ -130,12 +130,21 @@ func Trees(ctx context.Context, fs FileSystem) ([]Tree, error) {
 // Section is the range [start, start+bytes) of src as a Source of its own. Reading past its end is io.EOF, even where src
 // goes on: a volume never sees its neighbour's bytes.
 func Section(src Source, start, bytes int64) Source {
-	return &section{io.NewSectionReader(src, start, bytes), src.SectorSize()}
+	return &section{io.NewSectionReader(src, start, bytes), src}
 }
 
 type section struct {
 	*io.SectionReader
-	sector int
+	src Source
 }
 
-func (s *section) SectorSize() int { return s.sector }
+func (s *section) SectorSize() int { return s.src.SectorSize() }
+
+// ReadExact lets a cache below know that no more is wanted.
+func (s *section) ReadExact(p []byte, off int64) (int, error) {
+	_, start, _ := s.Outer()
+	if off < 0 || off+int64(len(p)) > s.Size() {
+		return s.ReadAt(p, off) // cuts off what is not part of it
+	}
+	return ReadExact(s.src, p, start+off)
+}

@@ -47,6 +47,8 @@ var fileSystems = []fileSystem{
 		return err
 	}, 1},
 	{"NTFS", 1 << 30, 920 << 20, ntfs, 1},
+	{"ext2", 1 << 30, 920 << 20, ext("ext2"), 1}, // a number for each block
+	{"ext4", 1 << 30, 920 << 20, ext("ext4"), 1}, // extents and checksums
 	// A disc is as long as what is on it. Its plain, its Rock Ridge and its Joliet names lead to the same content.
 	{"ISO-9660", 0, 920 << 20, disc("-J", "-joliet-long", "-R", "-U"), 3},
 	{"UDF", 0, 920 << 20, udf, 1},
@@ -98,15 +100,28 @@ func ntfs(image *os.File, _ int64, files []stick.File) error {
 	return os.Remove(part)
 }
 
+// tool starts a tool, which Debian may keep where only root's path leads.
 func tool(name string, args ...string) error {
 	cmd := exec.Command(name, args...)
-	if cmd.Err != nil { // Debian keeps some where only root's path leads
+	if cmd.Err != nil {
 		cmd = exec.Command(filepath.Join("/usr/sbin", name), args...)
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", name, err, out)
 	}
 	return nil
+}
+
+// ext has mke2fs write the volume from a folder, in blocks of 4 KiB.
+func ext(kind string) func(*os.File, int64, []stick.File) error {
+	return func(image *os.File, _ int64, files []stick.File) error {
+		dir := image.Name() + ".tree"
+		err := stick.WriteTree(dir, files)
+		if err == nil {
+			err = tool("mke2fs", "-q", "-F", "-t", kind, "-b", "4096", "-d", dir, image.Name())
+		}
+		return errors.Join(err, os.RemoveAll(dir))
+	}
 }
 
 func save(name string, f *stick.File) error {

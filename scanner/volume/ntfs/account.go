@@ -255,7 +255,7 @@ func (w *walker) compareBitmap() error {
 // compare takes 64 clusters. Bits behind the last one mean nothing.
 func (w *walker) compare(c int64, marks uint64, lost, free *volume.Area) error {
 	g := &w.fs.geo
-	owned := w.owned.word(c)
+	owned := w.owned.Word(c)
 	if n := g.clusters - c; n < 64 {
 		marks &= 1<<n - 1
 	}

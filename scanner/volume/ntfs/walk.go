@@ -25,7 +25,7 @@ type walker struct {
 	folders    folders
 	names      names
 	indexed    int64 // bytes of all indexes so far
-	owned      clusterSet
+	owned      volume.BlockSet
 
 	entries int
 	judged  bool // it is known whether what lies too deep lies in a circle
@@ -49,7 +49,7 @@ func (fs *FS) Walk(ctx context.Context, opts volume.Options, emit func(volume.En
 	}
 	n := fs.records()
 	w := &walker{fs: fs, ctx: ctx, emit: emit, deep: opts.Deep, uses: make([]uint16, n), extensions: newBitset(n), claimed: newBitset(n),
-		folders: folders{places: map[uint32]place{}}, names: names{twice: map[uint64]bool{}}, owned: newClusterSet(fs.geo.clusters)}
+		folders: folders{places: map[uint32]place{}}, names: names{twice: map[uint64]bool{}}, owned: volume.NewBlockSet(fs.geo.clusters)}
 	w.Merge(&fs.known)
 	w.slack, w.odd, w.bad = w.area("slack behind files"), w.area("directory clusters"), w.area("clusters marked as bad")
 	if err := w.walk(); err != nil && err != errHalt {
@@ -210,7 +210,7 @@ func (w *walker) claim(s *stream) {
 			s.err = volume.Malformed("it reaches behind the end of the medium.")
 			break
 		}
-		if !w.owned.add(x.Start/g.cluster, x.Bytes/g.cluster) && s.err == nil {
+		if !w.owned.Add(x.Start/g.cluster, x.Bytes/g.cluster) && s.err == nil {
 			s.err = volume.Malformed("it lies in clusters that belong to something else.")
 		}
 	}

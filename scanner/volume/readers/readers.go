@@ -11,6 +11,7 @@ import (
 	"pratique/scanner/report"
 	"pratique/scanner/volume"
 	"pratique/scanner/volume/exfat"
+	"pratique/scanner/volume/ext"
 	"pratique/scanner/volume/fat"
 	"pratique/scanner/volume/iso9660"
 	"pratique/scanner/volume/ntfs"
@@ -42,6 +43,8 @@ func Open(src volume.Source, c volume.Candidate) (volume.FileSystem, error) {
 		return exfat.Open(section)
 	case "ntfs":
 		return ntfs.Open(section)
+	case "ext2", "ext3", "ext4":
+		return ext.Open(section)
 	case "iso9660":
 		return iso9660.Open(section)
 	case "udf":
@@ -73,7 +76,7 @@ func Refusal(name string) (text string, outcome report.Outcome) {
 	switch name {
 	case "random":
 		return "The volume holds what looks like random data: it may be encrypted.", report.Encrypted
-	case "fat12", "fat16", "fat32", "exfat", "iso9660", "ntfs", "udf":
+	case "fat12", "fat16", "fat32", "exfat", "ntfs", "ext2", "ext3", "ext4", "iso9660", "udf":
 		return "The volume could not be opened.", report.Unscanned
 	}
 	return "The volume holds data of an unknown kind.", report.Unscanned
@@ -97,9 +100,7 @@ var unsupported = map[string]string{
 	"cramfs":         "cramfs (Linux)",
 	"erofs":          "EROFS (Linux)",
 	"ewf":            "an EnCase image",
-	"ext2":           "ext2 (Linux)",
-	"ext3":           "ext3 (Linux)",
-	"ext4":           "ext4 (Linux)",
+	"ext-journal":    "the journal of another volume (Linux)",
 	"f2fs":           "F2FS (Linux, Android)",
 	"gfs2":           "GFS2 (Linux)",
 	"hfs":            "HFS (Apple)",

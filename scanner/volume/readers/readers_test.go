@@ -73,7 +73,7 @@ func TestT25_WhatHasNoReaderIsRefusedByName(t *testing.T) {
 		"luks2":           {"LUKS", report.Encrypted},
 		"random":          {"random", report.Encrypted},
 		"refs":            {"ReFS (Windows)", report.Unscanned},
-		"ext4":            {"ext4", report.Unscanned},
+		"ext-journal":     {"journal of another volume", report.Unscanned},
 		"hfsplus":         {"HFS+ (Apple)", report.Unscanned},
 		"unknown":         {"unknown", report.Unscanned},
 		"":                {"unknown", report.Unscanned},
@@ -121,6 +121,9 @@ func TestNoFailureToOpenIsClean(t *testing.T) {
 		},
 		"NTFS that is none": func() (volume.FileSystem, error) {
 			return readers.Open(good, volume.Candidate{Bytes: 16 << 20, FileSystem: "ntfs"})
+		},
+		"ext4 that is none": func() (volume.FileSystem, error) {
+			return readers.Open(good, volume.Candidate{Bytes: 16 << 20, FileSystem: "ext4"})
 		},
 		"cut short": func() (volume.FileSystem, error) {
 			return readers.Open(good, volume.Candidate{Bytes: 8 << 20, FileSystem: "fat16"})
