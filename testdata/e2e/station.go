@@ -81,7 +81,7 @@ func StartStation() Step {
 		gate := []string{Programs + "/usbgate", "-reader", fmt.Sprint(stationUser.UID), "--"}
 		for n := 1; n <= sockets; n++ {
 			for bus := 1; bus <= 2; bus++ {
-				config += fmt.Sprintf("[[port]]\npath = \"%d-%d\"\nname = \"socket %d, bus %d\"\n", bus, n, n, bus)
+				config += fmt.Sprintf("[[port]]\npath = \"%d-%d\"\nname = \"socket %d\"\n", bus, n, n)
 				gate = append(gate, fmt.Sprintf("%d-%d", bus, n))
 			}
 		}

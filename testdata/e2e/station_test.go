@@ -1,4 +1,4 @@
-//go:build e2e && station
+//go:build e2e
 
 package e2e
 
@@ -123,7 +123,7 @@ func notCleared(port string) Step {
 	}}
 }
 
-func TestNothingThatIsPluggedGetsPastTheStation(t *testing.T) {
+func TestT02_NothingThatIsPluggedGetsPastTheStation(t *testing.T) {
 	for i := range stationCases {
 		stationCases[i].Before = []Step{StartStation()}
 	}
