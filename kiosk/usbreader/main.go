@@ -6,7 +6,8 @@
 //	usbreader usb BUS ADDRESS probe NAME    attacks its own jail instead; package probe says how
 //
 // It opens the device through gousb, asks it what units it has, closes the jail of package sandbox, says so (lun.Ready), and
-// serves each unit on its channel (package blocks) until the channels are closed or the device is of no use any more. Before
+// serves each unit on its channel (package blocks) until the channels are closed or the device is of no use any more. When all
+// are closed it asks the device once more whether it is what it was, and how it ends says so. Before
 // the jail it parses a device's descriptors and its answers to a few commands, under Landlock, which holds since before its
 // first Go instruction (package early). Everything else that a device sends passes through unread.
 //
@@ -139,7 +140,10 @@ func run(args []string) error {
 	if err := say(report, layers, device.Units); err != nil {
 		return err
 	}
-	return serve(device.Units, channels)
+	if err := serve(device.Units, channels); err != nil {
+		return err
+	}
+	return device.Confirm(context.Background())
 }
 
 // parse reads the arguments behind the mode.
