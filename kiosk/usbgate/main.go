@@ -15,7 +15,7 @@
 // through names that were checked letter by letter, and the kernel refuses to leave those directories (openat2).
 //
 // What is left to it: of root's rights CAP_CHOWN alone, for giving a device node to the reader; root's files, which the
-// switches in sysfs are; and the calls of sandbox.UsbGate. It cannot bind any driver to a medium's interface: authorising one
+// switches in sysfs are; and the calls of sandbox.USBGate. It cannot bind any driver to a medium's interface: authorising one
 // probes none, and for a hub the kernel's hub driver alone is asked. On the whole bus the kernel is told to offer nothing to
 // drivers by itself, so that one that is loaded late takes nothing either. Another program of root's could still bind one,
 // so an interface that has a driver is refused.
@@ -81,7 +81,7 @@ func run(args []string, words io.Writer) int {
 	if err := dropRights(); err != nil {
 		return fail(sandbox.ExitSandbox, err)
 	}
-	if _, err := sandbox.Enter(sandbox.UsbGate); err != nil {
+	if _, err := sandbox.Enter(sandbox.USBGate); err != nil {
 		return fail(sandbox.ExitSandbox, err)
 	}
 	s.serve(socket)
