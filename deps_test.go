@@ -21,9 +21,9 @@ var plan = map[string][]string{
 	"kiosk/audit":        {"kiosk/clearance", "scanner/report", "github.com/mattn/go-sqlite3", "github.com/fxamacker/cbor/v2", "golang.org/x/mod"},
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
-	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
+	"kiosk/config":       {"kiosk/usb", "rules", "github.com/BurntSushi/toml"},
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
-	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "kiosk/usb", "rules", "rules/baseline", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/pratiqued":    {"kiosk", "kiosk/config", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/sys", "github.com/BurntSushi/toml"},
@@ -69,8 +69,10 @@ var plan = map[string][]string{
 
 	"testdata/e2e":           {"testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
 	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
+	"testdata/e2e/pest":      {"kiosk/localapi"},
 	"testdata/e2e/usbdevice": {},
 	"testdata/e2e/usbredir":  {"testdata/e2e/usbdevice"},
+	"testdata/e2e/usbspeed":  {"kiosk/worker", "scanner/blocks", "golang.org/x/sys"},
 	"testdata/e2e/usbwatch":  {"kiosk/usb"},
 	"testdata/e2e/wire":      {},
 

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"pratique/kiosk"
-	"pratique/kiosk/config"
 	"pratique/kiosk/usb"
 )
 
@@ -42,25 +38,8 @@ type hold struct {
 	timer  *time.Timer // says that the port is empty if nothing comes back
 }
 
-// usbPolicy is the configuration in the words of package usb.
-func usbPolicy(cfg config.Config) (usb.Policy, error) {
-	p := usb.Policy{Media: map[string]string{}}
-	for _, port := range cfg.Ports {
-		p.Media[port.Path] = port.Name
-	}
-	for _, d := range cfg.Devices {
-		own := usb.Own{Port: d.Port, Name: d.Name}
-		digest, err := hex.DecodeString(strings.TrimPrefix(d.Digest, "sha256:"))
-		if err != nil || copy(own.Digest[:], digest) != len(own.Digest) {
-			return usb.Policy{}, fmt.Errorf("%w: the digest of %q", config.ErrConfig, d.Name)
-		}
-		p.Own = append(p.Own, own)
-	}
-	return p, p.Check()
-}
-
 func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
-	policy, err := usbPolicy(d.cfg)
+	policy, err := d.cfg.USB()
 	if err != nil {
 		return err
 	}
@@ -87,6 +66,7 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 	if err != nil {
 		return errors.Join(err, u.gate.Close())
 	}
+	sources.Go(func() { u.keepGuard(ctx) })
 	sources.Go(func() {
 		u.work(events)
 		// Sessions end before the gate does: it takes back what their media were given.
@@ -94,6 +74,33 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 		d.complain(u.gate.Close())
 	})
 	return nil
+}
+
+// keepGuard has usbgate set the kernel's defaults again and again: for a controller that came later, and because its answer
+// proves that it is there.
+func (u *usbPorts) keepGuard(ctx context.Context) {
+	again := time.NewTicker(checkupTime)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+			u.complain(u.gate.Defaults())
+		}
+	}
+}
+
+// complain says what went wrong. Without usbgate no device can be let in, and none that lives be killed: that ends the station,
+// and whoever starts it again starts another gate.
+func (u *usbPorts) complain(err error) {
+	u.daemon.complain(err)
+	if errors.Is(err, usb.ErrGate) {
+		select {
+		case u.lost <- err:
+		default: // it has been said
+		}
+	}
 }
 
 func (u *usbPorts) gateConfig() usb.GateConfig {
