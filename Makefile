@@ -50,7 +50,8 @@ test: build apt-test
 	$(GO) vet $(QUICK)
 	$(GO) test -timeout 20m $(QUICK)
 
-# Real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles another case.
+# The station and real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles
+# another case.
 E2E = $(GO) test -tags e2e -timeout 30m -parallel 2 -v $(if $(RUN),-run '$(RUN)') ./testdata/e2e
 
 e2e: apt-test
@@ -66,6 +67,7 @@ bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
 
 nightly: apt-test
+	@packaging/apt-install $(APT_E2E)
 	@$(GO) run ./testdata/nightly $(if $(RUN),-run '$(RUN)')
 
 fuzz: apt-test

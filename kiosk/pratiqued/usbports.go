@@ -56,8 +56,8 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 		return errors.Join(err, u.gate.Close())
 	}
 	// A station that was killed while a port was off left it off. What is in it comes back now, under guard, as if it were
-	// plugged in: it was refused for what it is, and is again. A port that is not there is said by the guard's check.
-	for port := range policy.Media {
+	// plugged in: it was refused for what it is, and is again.
+	for _, port := range usb.Off(sysfs, policy) {
 		if err := u.gate.Enable(port); err != nil {
 			d.log.Warn("a port cannot be switched on", "port", port, "error", err)
 		}

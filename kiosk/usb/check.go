@@ -126,6 +126,21 @@ func (t tree) checkPorts(p Policy) Layer {
 	return l
 }
 
+// Off names the media ports that are switched off. A port that is not there is not one of them.
+func Off(root string, p Policy) (ports []string) {
+	t, err := openTree(root)
+	if err != nil {
+		return nil
+	}
+	defer t.close()
+	for _, port := range slices.Sorted(maps.Keys(p.Media)) {
+		if value, err := t.line(path.Join(devicesDir, portDir(port), "disable")); err == nil && value == "1" {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
 // portDir is where sysfs has what belongs to a port, whether something is on it or not.
 func portDir(name string) string {
 	port, err := gate.ParsePort(name)

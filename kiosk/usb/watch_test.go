@@ -477,6 +477,22 @@ func TestT02_WhatIsNotWhatWasReadIsSeen(t *testing.T) {
 	}
 }
 
+func TestPortsThatAreOffAreNamed(t *testing.T) {
+	s := usbtest.New(t, 2)
+	p := Policy{Media: map[string]string{"1-1": "left", "2-1": "left", "1-3": "right", "9-9": "nowhere"}}
+	if got := Off(s.Dir, p); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	s.Set("devices/pci/usb2/2-0:1.0/usb2-port1/disable", "1")
+	s.Set("devices/pci/usb1/1-0:1.0/usb1-port2/disable", "1") // none of the policy's
+	if got := Off(s.Dir, p); !slices.Equal(got, []string{"2-1"}) {
+		t.Errorf("%q", got)
+	}
+	if got := Off("/nowhere", p); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestDriversOnAPortAreNamed(t *testing.T) {
 	s := usbtest.New(t, 1)
 	s.Plug("1-2", 5, usbtest.StickAndKeyboard(), []string{"1.0", "1.1"})

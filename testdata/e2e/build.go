@@ -27,6 +27,8 @@ var guestPrograms = []program{
 	{"pratique/kiosk/usbgate", false},
 	{"pratique/kiosk/usbreader", true},
 	{"pratique/testdata/e2e/usbwatch", false},
+	{"pratique/testdata/e2e/usbspeed", false},
+	{"pratique/testdata/e2e/pest", false},
 }
 
 // build builds a program into a folder and returns its path. One that is among those already built, in a folder that the caller

@@ -18,6 +18,7 @@ import (
 var (
 	stationUser = &wire.User{UID: 900, GID: 900, Groups: []uint32{900}}
 	staffUser   = &wire.User{UID: 1000, GID: 1000, Groups: []uint32{1000}} // on the roster, for general and imaging
+	auditor     = &wire.User{UID: 1001, GID: 911, Groups: []uint32{911}}   // who may ask for the state
 )
 
 const (
@@ -114,8 +115,8 @@ func (r *Rig) startDaemon(ctx context.Context) error {
 		if s.watch, err = r.Guest.Start(ctx, staffUser, Programs+"/pratique", "watch", "--json", "--state", stateDir); err != nil {
 			return err
 		}
-		s.heard = 0
-		if _, _, err = s.watch.Line(ctx, 0, func(stream int, text string) bool { return stream == 1 && strings.HasPrefix(text, "{") }); err == nil {
+		if _, s.heard, err = s.watch.Line(ctx, 0, isReady); err == nil {
+			s.heard-- // the same line may say what is waited for next
 			return nil
 		}
 		if time.Now().After(end) || r.daemonEnded() {
@@ -125,6 +126,14 @@ func (r *Rig) startDaemon(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// isReady reports whether a line says that the station may issue clearances: it sees its ports, and they are guarded.
+func isReady(stream int, text string) bool {
+	var state struct {
+		Ready bool `json:"ready"`
+	}
+	return stream == 1 && json.Unmarshal([]byte(text), &state) == nil && state.Ready
 }
 
 // daemonEnded reports whether the daemon runs no more.
@@ -178,8 +187,12 @@ func (r *Rig) port(ctx context.Context, id, what string, match func(p portState)
 	return p, m.Up, nil
 }
 
-// decided are the states in which nothing more comes of a port by itself. In the last two of them there is no verdict, and whoever asks gets none.
-var decided = []string{"waiting", "decided", "issued", "fault", "refused"}
+// decided are the states in which nothing more comes of a port by itself. In the last three of them there is no verdict, and
+// whoever asks gets none.
+var decided = []string{"waiting", "decided", "issued", "fault", "refused", "removed"}
+
+// shownTime is how long after the kernel's own word a medium may take to be on a screen.
+const shownTime = time.Second
 
 // Verdict waits for the end of a scan, and holds the verdict to what it must be. A medium that could be cleared waits for a
 // person, who asks for it.
@@ -201,10 +214,41 @@ func Verdict(port, verdict string) Step {
 			return err
 		}
 		r.Note("%s: shown %.2f s after the kernel's uevent, progress %.2f s, end %.1f s: %v", port, attached-from, progress-from, end-from, p)
-		if p.Verdict != "" && p.Verdict != verdict {
-			return fmt.Errorf("%v, not %s", p, verdict)
+		if p.Verdict != verdict {
+			return fmt.Errorf("%v, not %s; the journal:\n%s", p, verdict, r.journal())
 		}
 		return r.issue(ctx, port, verdict)
+	}}
+}
+
+// Shown holds that a medium is on the screen soon after the kernel's own word. It is the first step after the plug.
+func Shown(port string) Step {
+	return Step{port + " is shown", func(ctx context.Context, r *Rig) error {
+		_, up, err := r.port(ctx, port, "shown", func(p portState) bool { return p.State != "" && p.State != "idle" })
+		if took := time.Duration((up - r.lastUevent(up, "add")) * float64(time.Second)); err == nil && took > shownTime {
+			err = fmt.Errorf("it took %v", took)
+		}
+		return err
+	}}
+}
+
+// NotCleared waits until the station is done with a medium, in whatever way, and holds that it is not cleared, that code is among
+// what it says of it (empty: whatever it says), and that a person who asks gets nothing.
+func NotCleared(port, code string) Step {
+	return Step{"nothing for " + port, func(ctx context.Context, r *Rig) error {
+		p, up, err := r.port(ctx, port, "done", func(p portState) bool { return slices.Contains(decided, p.State) })
+		if err != nil {
+			return err
+		}
+		r.Note("%v, %.1f s after the kernel's uevent", p, up-r.lastUevent(up, "add"))
+		if code != "" && !slices.Contains(strings.Fields(p.String()), code) {
+			return fmt.Errorf("%v does not say %s; the journal:\n%s", p, code, r.journal())
+		}
+		end, err := r.Guest.Run(ctx, staffUser, Programs+"/pratique", "issue", "--for", "general", "--state", stateDir, port)
+		if err == nil && end.Code == 0 {
+			return fmt.Errorf("it was cleared: %s", end.Stdout)
+		}
+		return err
 	}}
 }
 
@@ -238,36 +282,6 @@ func InState(port string, states ...string) Step {
 		_, _, err := r.port(ctx, port, strings.Join(states, " or "), func(p portState) bool { return slices.Contains(states, p.State) })
 		return err
 	}}
-}
-
-// NoClearance holds that the station has signed nothing, and that its log is sound and says these words.
-func NoClearance(words ...string) Step {
-	return Step{"no clearance", func(ctx context.Context, r *Rig) error {
-		if ids, err := r.Guest.ReadDir(ctx, stateDir+"/clearances"); err == nil && len(ids) > 0 {
-			return fmt.Errorf("clearances %q", ids)
-		}
-		return r.stationLog(ctx, words...)
-	}}
-}
-
-// Logged holds that the log is sound and says these words.
-func Logged(words ...string) Step {
-	return Step{"the log", func(ctx context.Context, r *Rig) error { return r.stationLog(ctx, words...) }}
-}
-
-func (r *Rig) stationLog(ctx context.Context, words ...string) error {
-	for _, verb := range []string{"list", "verify"} {
-		end, err := r.Guest.Run(ctx, stationUser, Programs+"/pratique", "audit", verb, "--state", stateDir)
-		if err != nil || end.Code != 0 {
-			return fmt.Errorf("audit %s: %v, %+v", verb, err, end)
-		}
-		for _, word := range words {
-			if verb == "list" && !strings.Contains(end.Stdout, word) {
-				return fmt.Errorf("the log does not say %q:\n%s", word, end.Stdout)
-			}
-		}
-	}
-	return nil
 }
 
 // KillDaemon kills the daemon or a program that it has started, by its name.

@@ -60,6 +60,8 @@ var (
 		{"sessions of a station killed", "./kiosk/pratiqued", "TestT23_KilledSessions", []string{"-kills", "500"}},
 		{"an ext4 directory of 20,000 files", "./scanner/volume/ext", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
 		{"an ext4 volume of a terabyte", "./scanner/volume/ext", "TestT24_ATerabyteTakesLittleMemory", nil},
+		{"stations killed in a guest, with a stick in them", "./testdata/e2e", "TestT23_KilledStations", []string{"-kills", "500"}},
+		{"a slow stick, screened and read in order", "./kiosk/worker", "TestT24_SlowStickIsReadAtItsRate", []string{"-slowstick"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},
@@ -154,7 +156,7 @@ var logLine = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.*)$`)
 // run runs the test and returns what it logged.
 func (j job) run() (said []string, took time.Duration, err error) {
 	begin := time.Now()
-	args := append([]string{"test", "-count=1", "-timeout=3h", "-v", "-run", "^" + j.test, j.pkg}, j.args...)
+	args := append([]string{"test", "-tags=e2e", "-count=1", "-timeout=6h", "-v", "-run", "^" + j.test, j.pkg}, j.args...)
 	fmt.Fprintln(os.Stderr, "go", strings.Join(args, " "))
 	cmd := exec.Command("go", args...)
 	var out bytes.Buffer
