@@ -60,25 +60,28 @@ func TestT23_KilledStations(t *testing.T) {
 		}
 	}
 	step(StartStation())
+	// One session without a kill says how long one takes here, and leaves a token.
+	begin := time.Now()
+	p, err := r.Plug(ctx, things[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Plugged = []*Plugged{p}
+	step(Verdict("1-1", "cleared"))
+	long := time.Since(begin) * 5 / 4
+	step(Pull(0))
+	step(InState("1-1", "idle"))
 	programs := []string{"pratiqued", "usbreader", "scanworker", "yaraworker", "usbgate"}
 	random := rand.New(rand.NewPCG(5, 23))
 	killed := map[string]int{}
 	for i := range *kills {
-		if i == 0 {
-			p, err := r.Plug(ctx, things[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Plugged = []*Plugged{p}
-		} else {
-			step(PlugAgain())
-		}
+		step(PlugAgain())
 		// A person insists meanwhile, so that a kill can hit the signing.
 		asks, err := r.Guest.Start(ctx, staffUser, Programs+"/pratique", "issue", "--for", "general", "--state", stateDir, "1-1")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sleep(ctx, time.Duration(random.Int64N(int64(6*time.Second)))); err != nil {
+		if err := sleep(ctx, time.Duration(random.Int64N(int64(long)))); err != nil {
 			t.Fatal(err)
 		}
 		what := programs[i%len(programs)]
@@ -113,7 +116,7 @@ func TestT23_KilledStations(t *testing.T) {
 		words = append(words, fmt.Sprintf("%d of %s", killed[name], name))
 	}
 	t.Logf("kills: %s; %d sessions, each with an end, %d tokens, each with its entry", strings.Join(words, ", "), sum.sessions, sum.tokens)
-	if sum.sessions == 0 {
+	if sum.sessions < 2 {
 		t.Error("nothing was killed in the midst of anything")
 	}
 	if wrong := r.judge(wasRead, must(t)(r.seen(ctx))); len(wrong) > 0 {
@@ -164,21 +167,20 @@ var clientCases = []Case{
 func TestT24_ClientsThatMisbehaveHoldNothingUp(t *testing.T) { runStation(t, clientCases) }
 
 // TestThroughputOfTheReader reads one stick of QEMU's in one guest, through the kernel's block device and through usbreader and its
-// channel. The goal is half of the kernel's rate, and 64 MB of memory. The rate is held for a stick of 10 MB/s: that is to the
-// emulated processor what 200 MB/s are to a real one. The others are for information. Without a limit QEMU puts what the kernel
-// reads into the guest's memory while the guest does nothing, which no stick does.
+// channel. The goal is half of the kernel's rate, and 64 MB of memory. The rate is held for a stick of 35 MB/s, as USB 2 has them:
+// without a limit QEMU puts what the kernel reads into the guest's memory while the guest does nothing, which no stick does, and
+// the emulated processor is what is measured.
 func TestThroughputOfTheReader(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), caseTime, fmt.Errorf("it takes longer than %v", caseTime))
 	defer cancel()
-	const held = 10e6
-	for _, limit := range []int64{held, 35e6, 0} {
+	for _, limit := range []int64{35e6, 0} {
 		kernel, reader, memory := throughput(ctx, t, limit)
 		name := "a stick without a limit"
 		if limit > 0 {
 			name = fmt.Sprintf("a stick of %d MB/s", limit/1e6)
 		}
 		t.Logf("%s: usbreader %.1f MB/s, the kernel's block device %.1f MB/s: %.2f; usbreader had at most %.1f MB", name, reader, kernel, reader/kernel, memory)
-		if limit == held && reader/kernel < 0.5 || memory > 64 {
+		if limit > 0 && reader/kernel < 0.5 || memory > 64 {
 			t.Error("less than half of the kernel's rate, or more than 64 MB")
 		}
 	}
