@@ -24,7 +24,7 @@
 //
 // The Go binding of libusb takes no open descriptor, so usbreader must open the node by itself. Its owner is
 // changed, not its group or mode: whatever the mode was, others gain nothing. Of all nodes on the machine that user owns
-// this one, and only until it is taken back, which happens before the reader's next start. The node is held while
+// this one, and only until it is taken back, which happens as soon as usbreader has it open. The node is held while
 // sysfs is asked whether it is that of the device on the port, so it cannot be another one's.
 //
 // When the socket ends, pratiqued has ended or has been killed. Then every medium is de-authorised, every node taken back,

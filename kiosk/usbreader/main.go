@@ -15,7 +15,7 @@
 // holds no key and no file. What it could do, fallen, is to give the device other orders than to read, and to lie about what
 // it read, as the device itself can.
 //
-// The exit codes are those of package lun, 0 after the last channel was closed, and 70 if the jail could not be closed.
+// The exit codes are those of package lun, and 70 if the jail could not be closed.
 //
 // The two settings below keep the Go runtime from reading the number of processors again and again, from files that a
 // jailed process cannot open.
