@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -34,8 +35,9 @@ const (
 type Station struct {
 	daemon *Process
 	watch  *Process
-	heard  int
-	said   []string // states that were passed on the way, for the words of a failure
+	ready  int            // the line of watch that said so
+	heard  map[string]int // by port: lines of watch that were waited for
+	said   []string       // states that were passed on the way, for the words of a failure
 }
 
 // portState is a port as `pratique watch --json` shows it.
@@ -120,8 +122,8 @@ func (r *Rig) startDaemon(ctx context.Context) error {
 		if s.watch, err = r.Guest.Start(ctx, staffUser, Programs+"/pratique", "watch", "--json", "--state", stateDir); err != nil {
 			return err
 		}
-		if _, s.heard, err = s.watch.Line(ctx, 0, isReady); err == nil {
-			s.heard-- // the same line may say what is waited for next
+		if _, s.ready, err = s.watch.Line(ctx, 0, isReady); err == nil {
+			s.heard = map[string]int{}
 			return nil
 		}
 		if time.Now().After(end) || r.daemonEnded() {
@@ -167,7 +169,7 @@ func (r *Rig) port(ctx context.Context, id, what string, match func(p portState)
 	s := r.Station
 	ctx, cancel := context.WithTimeoutCause(ctx, stationTime, fmt.Errorf("port %s is not %s", id, what))
 	defer cancel()
-	m, next, err := s.watch.Line(ctx, s.heard, func(stream int, text string) bool {
+	m, next, err := s.watch.Line(ctx, max(s.heard[id], s.ready-1), func(stream int, text string) bool {
 		var state struct {
 			Ports []portState `json:"ports"`
 		}
@@ -188,7 +190,7 @@ func (r *Rig) port(ctx context.Context, id, what string, match func(p portState)
 	if err != nil {
 		return p, 0, fmt.Errorf("%w; it was %q; the journal:\n%s", err, s.said, r.journal())
 	}
-	s.heard = next - 1 // the same line may say what is waited for next
+	s.heard[id] = next - 1 // the same line may say what is waited for next
 	return p, m.Up, nil
 }
 
@@ -207,7 +209,7 @@ func Verdict(port, verdict string) Step {
 		if err != nil {
 			return err
 		}
-		from := r.lastUevent(attached, "add")
+		from := r.lastUevent(attached, port, "add")
 		_, progress, err := r.port(ctx, port, "scanning", func(p portState) bool {
 			return p.Progress != nil && p.Progress.Read > 0 || slices.Contains(decided, p.State)
 		})
@@ -230,7 +232,7 @@ func Verdict(port, verdict string) Step {
 func Shown(port string) Step {
 	return Step{port + " is shown", func(ctx context.Context, r *Rig) error {
 		_, up, err := r.port(ctx, port, "shown", func(p portState) bool { return p.State != "" && p.State != "idle" })
-		if took := time.Duration((up - r.lastUevent(up, "add")) * float64(time.Second)); err == nil && took > shownTime {
+		if took := time.Duration((up - r.lastUevent(up, port, "add")) * float64(time.Second)); err == nil && took > shownTime {
 			err = fmt.Errorf("it took %v", took)
 		}
 		return err
@@ -245,7 +247,7 @@ func NotCleared(port, code string) Step {
 		if err != nil {
 			return err
 		}
-		r.Note("%v, %.1f s after the kernel's uevent", p, up-r.lastUevent(up, "add"))
+		r.Note("%v, %.1f s after the kernel's uevent", p, up-r.lastUevent(up, port, "add"))
 		if code != "" && !slices.Contains(strings.Fields(p.String()), code) {
 			return fmt.Errorf("%v does not say %s; the journal:\n%s", p, code, r.journal())
 		}
@@ -282,7 +284,7 @@ func RefusedWith(port, code string) Step {
 	return Step{code + " on " + port, func(ctx context.Context, r *Rig) error {
 		_, up, err := r.port(ctx, port, "refused "+code, func(p portState) bool { return p.State == "refused" && p.Refusal != nil && p.Refusal.Code == code })
 		if err == nil {
-			r.Note("%s: refused %.2f s after the kernel's uevent", port, up-r.lastUevent(up, "add"))
+			r.Note("%s: refused %.2f s after the kernel's uevent", port, up-r.lastUevent(up, port, "add"))
 		}
 		return err
 	}}
@@ -325,12 +327,12 @@ func StartAgain() Step {
 	}}
 }
 
-// lastUevent is when the kernel last said one of these of a device, before a moment.
-func (r *Rig) lastUevent(before float64, actions ...string) (up float64) {
+// lastUevent is when the kernel last said one of these of the device on a port, before a moment. Without a port it is any device.
+func (r *Rig) lastUevent(before float64, port string, actions ...string) (up float64) {
 	r.Guest.mu.Lock()
 	defer r.Guest.mu.Unlock()
 	for _, e := range r.Guest.events {
-		if e.Uevent["DEVTYPE"] == "usb_device" && e.Up <= before && slices.Contains(actions, e.Uevent["ACTION"]) {
+		if e.Uevent["DEVTYPE"] == "usb_device" && e.Up <= before && slices.Contains(actions, e.Uevent["ACTION"]) && (port == "" || path.Base(e.Uevent["DEVPATH"]) == port) {
 			up = e.Up
 		}
 	}
