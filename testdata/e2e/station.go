@@ -198,8 +198,9 @@ func (r *Rig) port(ctx context.Context, id, what string, match func(p portState)
 // whoever asks gets none.
 var decided = []string{"waiting", "decided", "issued", "fault", "refused", "removed"}
 
-// shownTime is how long after the kernel's own word a medium may take to be on a screen.
-const shownTime = time.Second
+// shownTime is how long after the kernel's own word a medium may take to be on a screen. The goal is a second, which this emulated
+// processor needs a seventh of; the rest is for others on the machine that it runs on.
+const shownTime = 3 * time.Second
 
 // Verdict waits for the end of a scan, and holds the verdict to what it must be. A medium that could be cleared waits for a
 // person, who asks for it.
