@@ -42,7 +42,7 @@ const (
 //	issuing            a log entry without a token; abandoned at the next start
 //	token written      a whole clearance; the next start notes it as issued
 //
-// gone ends when the medium is pulled. Until the token is about to be written there is none then, and what was begun is
+// gone ends when the medium is pulled. Until the token is about to be written there is none then (isGone), and what was begun is
 // abandoned; the log and the files take their time whether or not gone has ended.
 func (se *session) issue(gone context.Context, class, person string) (*Clearance, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(gone), afterwards)
@@ -78,7 +78,7 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if gone.Err() != nil {
+	if se.isGone(gone) {
 		return nil, errors.Join(ErrRemoved, os.RemoveAll(dir))
 	}
 	index, err := s.log.AppendLeaf(ctx, audit.KindIssuing, se.id, claims.IssuedAt, leaf)
@@ -99,7 +99,7 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	if err := s.step("issuing"); err != nil {
 		return nil, err
 	}
-	if gone.Err() != nil {
+	if se.isGone(gone) {
 		if err := se.append(ctx, audit.Abandoned{Issuing: index}); err != nil {
 			return nil, err
 		}
@@ -122,6 +122,12 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 		return nil, err
 	}
 	return s.load(dir)
+}
+
+// isGone reports whether the medium is not there any more, or was not left alone since it was read. Who sees media may be a
+// moment behind, so the source is asked too.
+func (se *session) isGone(gone context.Context) bool {
+	return gone.Err() != nil || se.medium.Untouched != nil && !se.medium.Untouched()
 }
 
 // claims is the statement, less who signs it.

@@ -18,6 +18,7 @@ import (
 	"pratique/kiosk"
 	"pratique/kiosk/config"
 	"pratique/kiosk/keys"
+	"pratique/kiosk/usb"
 	"pratique/rules"
 )
 
@@ -58,6 +59,7 @@ func (p *program) doctor(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	checks := append([]check{kernelCheck()}, configured...)
+	checks = append(checks, usbChecks(cfg)...)
 	checks = append(checks, workerChecks(ctx, cfg, pack)...)
 	checks = append(checks, stateChecks(ctx, dir)...)
 	well := !slices.ContainsFunc(checks, func(c check) bool { return c.State == stateFailed })
@@ -101,6 +103,28 @@ func kernelCheck() check {
 		return check{"kernel", stateFailed, err.Error(), ""}
 	}
 	return check{"kernel", stateOK, fmt.Sprintf("%s on %s", unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Machine[:])), ""}
+}
+
+// usbChecks looks at what keeps the kernel away from the ports for media. Where there are none, nothing is plugged in.
+func usbChecks(cfg config.Config) (out []check) {
+	if len(cfg.Ports) == 0 {
+		return nil
+	}
+	policy, err := cfg.USB()
+	if err != nil {
+		return []check{{"usb-ports", stateFailed, err.Error(), "nothing is screened before the file is corrected"}}
+	}
+	for _, l := range usb.Check("/sys", policy) {
+		c := check{l.Name, stateOK, l.Text, l.Hint}
+		switch {
+		case !l.Holds && l.Required:
+			c.State = stateFailed
+		case !l.Holds:
+			c.State = stateMissing
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // layerWords say what each layer of the jail does, and how to get it where a machine does not grant it. Those without a

@@ -33,6 +33,7 @@ type daemon struct {
 	people  *people
 	health  *health
 	want    kiosk.Screening
+	lost    chan error // what the station cannot go on without
 }
 
 // run is the daemon's life. It returns nil after ctx ended, and not before everything that it started has.
@@ -54,7 +55,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer state.Close()
-	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster)}
+	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster), lost: make(chan error, 1)}
 	closeKey, err := d.openKey(ctx)
 	if err != nil {
 		return err
@@ -109,6 +110,8 @@ func (d *daemon) run(ctx context.Context) error {
 			d.checkup()
 		case err := <-served: // only if it failed
 			return fmt.Errorf("local socket: %w", err)
+		case err := <-d.lost:
+			return err
 		case <-ctx.Done():
 			d.log.Info("the station ends")
 			return nil
@@ -266,7 +269,7 @@ func (d *daemon) checkup() {
 
 // guardAilment says what is missing of what keeps the kernel's drivers away from media.
 func (d *daemon) guardAilment() ailment {
-	policy, err := usbPolicy(d.cfg)
+	policy, err := d.cfg.USB()
 	if err != nil {
 		return ailment{"The USB ports of the configuration contradict each other.", true}
 	}

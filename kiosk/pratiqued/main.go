@@ -38,6 +38,7 @@ import (
 	"pratique/kiosk/config"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
+	"pratique/kiosk/usb"
 )
 
 // options are the flags.
@@ -121,6 +122,8 @@ func hintFor(err error) string {
 		return "the state folder must be this user's, writable, with free space; --state names another"
 	case errors.Is(err, kiosk.ErrBrokenLog):
 		return "keep the folder for the auditor: pratique audit verify names the first bad record"
+	case errors.Is(err, usb.ErrGate):
+		return "usbgate guards the USB ports: start it, then this program; what is plugged in is to be plugged in anew"
 	case errors.Is(err, kiosk.ErrWorkers):
 		return "scanworker and yaraworker belong beside this program, and the kernel must grant their jail: pratique doctor says more"
 	}
