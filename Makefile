@@ -10,8 +10,8 @@ CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
 # What the programs are built with, what the sample sticks and the demonstration need, what the tests compare with.
 APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
 APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
-             btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso erofs-utils jfsutils \
-             reiserfsprogs apfsprogs hfsutils makefs
+             btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
+             erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
@@ -26,6 +26,7 @@ build: apt-build
 	$(CGO) -o $(BIN)/yaraworker ./scanner/yaraworker
 	$(CGO) -o $(BIN)/usbreader ./kiosk/usbreader
 	$(CGO) -o $(BIN)/rulepack ./rules/rulepack
+	$(CGO) -o $(BIN)/keyhelper ./kiosk/keyhelper
 	$(STATIC) -o $(BIN)/scanworker ./scanner/scanworker
 	$(STATIC) -o $(BIN)/usbgate ./kiosk/usbgate
 	$(STATIC) -o $(BIN)/clearcheck ./kiosk/clearcheck
@@ -50,7 +51,8 @@ test: build apt-test
 	$(GO) vet $(QUICK)
 	$(GO) test -timeout 20m $(QUICK)
 
-# Real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles another case.
+# The station and real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles
+# another case.
 E2E = $(GO) test -tags e2e -timeout 30m -parallel 2 -v $(if $(RUN),-run '$(RUN)') ./testdata/e2e
 
 e2e: apt-test
@@ -68,6 +70,7 @@ bench: build apt-test
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
 
 nightly: apt-test
+	@packaging/apt-install $(APT_E2E)
 	@$(GO) run ./testdata/nightly $(if $(RUN),-run '$(RUN)')
 
 fuzz: apt-test

@@ -21,10 +21,13 @@ var plan = map[string][]string{
 	"kiosk/audit":        {"kiosk/clearance", "scanner/report", "github.com/mattn/go-sqlite3", "github.com/fxamacker/cbor/v2", "golang.org/x/mod"},
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
-	"kiosk/config":       {"rules", "github.com/BurntSushi/toml"},
+	"kiosk/config":       {"kiosk/usb", "rules", "github.com/BurntSushi/toml"},
+	"kiosk/keyhelper":    {"kiosk/keys/p11", "scanner/frame", "github.com/miekg/pkcs11"},
+	"kiosk/keys":         {"kiosk/clearance", "kiosk/keys/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
+	"kiosk/keys/p11":     {}, // what keyhelper and its user agree on
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
-	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/localapi", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
-	"kiosk/pratiqued":    {"kiosk", "kiosk/config", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/pratiqued":    {"kiosk", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"kiosk/trial":        {"rules", "scanner/report"},
@@ -63,13 +66,17 @@ var plan = map[string][]string{
 	"scanner/volume/exfat":      {"scanner/report", "scanner/volume", "golang.org/x/text"},
 	"scanner/volume/ntfs":       {"scanner/report", "scanner/volume"},
 	"scanner/volume/ext":        {"scanner/report", "scanner/volume"},
-	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ntfs", "scanner/volume/ext"},
+	"scanner/volume/iso9660":    {"scanner/report", "scanner/volume"},
+	"scanner/volume/udf":        {"scanner/report", "scanner/volume"},
+	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ext", "scanner/volume/iso9660", "scanner/volume/ntfs", "scanner/volume/udf"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
 	"testdata/e2e":           {"testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
 	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
+	"testdata/e2e/pest":      {"kiosk/localapi"},
 	"testdata/e2e/usbdevice": {},
 	"testdata/e2e/usbredir":  {"testdata/e2e/usbdevice"},
+	"testdata/e2e/usbspeed":  {"kiosk/worker", "scanner/blocks", "golang.org/x/sys"},
 	"testdata/e2e/usbwatch":  {"kiosk/usb"},
 	"testdata/e2e/wire":      {},
 
@@ -82,7 +89,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/trial", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/keys", "./kiosk/trial", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string

@@ -52,7 +52,13 @@ type Key struct {
 
 // Key returns the station's key, less what is secret.
 func (s *State) Key() Key {
-	return Key{s.station.Issuer(), s.station.Demo(), s.station.Public().NotAfter}
+	k := s.station
+	if s.site != nil {
+		if k = s.site.keys; k == nil {
+			return Key{Issuer: s.site.name}
+		}
+	}
+	return Key{k.Issuer(), k.Demo(), k.Public().NotAfter}
 }
 
 // LastEntry returns when the newest entry of the log was written, the zero time if there is none.

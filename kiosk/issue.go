@@ -42,7 +42,7 @@ const (
 //	issuing            a log entry without a token; abandoned at the next start
 //	token written      a whole clearance; the next start notes it as issued
 //
-// gone ends when the medium is pulled. Until the token is about to be written there is none then, and what was begun is
+// gone ends when the medium is pulled. Until the token is about to be written there is none then (isGone), and what was begun is
 // abandoned; the log and the files take their time whether or not gone has ended.
 func (se *session) issue(gone context.Context, class, person string) (*Clearance, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(gone), afterwards)
@@ -50,6 +50,10 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	s, content := se.state, se.content
 	if content == (clearance.Content{}) {
 		return nil, fmt.Errorf("%w: there is no manifest to issue on", ErrState)
+	}
+	signer, version, err := s.signer()
+	if err != nil {
+		return nil, err
 	}
 	dir := s.path("clearances", hex.EncodeToString(se.id[:]))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -69,11 +73,12 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 		return nil, err
 	}
 	claims := se.claims(content, class, person)
+	claims.Issuer, claims.PQKeyID, claims.TrustVersion = signer.Issuer(), signer.PQKeyID(), version
 	leaf, err := clearance.Leaf(claims)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if gone.Err() != nil {
+	if se.isGone(gone) {
 		return nil, errors.Join(ErrRemoved, os.RemoveAll(dir))
 	}
 	index, err := s.log.AppendLeaf(ctx, audit.KindIssuing, se.id, claims.IssuedAt, leaf)
@@ -83,14 +88,18 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	se.unsettled = true
 	place := uint64(index)
 	claims.LogIndex = &place
-	token, err := clearance.Sign(claims, s.station)
+	token, err := clearance.Sign(claims, signer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	// Asked again at the last moment: an incident, or a trust file that takes this key back, may have come meanwhile.
+	if err := s.MayIssue(); err != nil {
+		return nil, err
 	}
 	if err := s.step("issuing"); err != nil {
 		return nil, err
 	}
-	if gone.Err() != nil {
+	if se.isGone(gone) {
 		if err := se.append(ctx, audit.Abandoned{Issuing: index}); err != nil {
 			return nil, err
 		}
@@ -115,12 +124,18 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	return s.load(dir)
 }
 
+// isGone reports whether the medium is not there any more, or was not left alone since it was read. Who sees media may be a
+// moment behind, so the source is asked too.
+func (se *session) isGone(gone context.Context) bool {
+	return gone.Err() != nil || se.medium.Untouched != nil && !se.medium.Untouched()
+}
+
+// claims is the statement, less who signs it.
 func (se *session) claims(content clearance.Content, class, person string) clearance.Claims {
 	m, policy := se.medium, se.want.Pack.Policies[class]
 	now := se.state.now().UTC().Truncate(time.Second)
 	inForce := se.want.Pack.InForce()
 	c := clearance.Claims{
-		Issuer:   se.state.station.Issuer(),
 		Audience: []string{policy.Class},
 		IssuedAt: now,
 		Expires:  now.Add(policy.Life),
@@ -133,7 +148,6 @@ func (se *session) claims(content clearance.Content, class, person string) clear
 		Coverage: clearance.Used,
 		Source:   clearance.Source(m.Kind),
 		Operator: se.state.pseudonym(person),
-		PQKeyID:  se.state.station.PQKeyID(),
 	}
 	if se.want.Deep {
 		c.Coverage = clearance.Deep

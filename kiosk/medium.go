@@ -1,6 +1,7 @@
 package kiosk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,12 @@ type Medium struct {
 	Serial   string // what a USB device says its serial number is; it leaves the station as a digest only
 	Units    []Unit
 	Shut     func() // called once the files are closed: ends what serves them; may be nil
+	// Finish is called once when the last unit was read, and says whether the medium is still what it was when it was opened:
+	// a *worker.DeviceError if not, another error if the kiosk failed. nil if the source cannot tell.
+	Finish func(context.Context) error
+	// Untouched is asked before a clearance is signed, and says whether the medium is there and nobody has had it since; nil if
+	// the source cannot tell.
+	Untouched func() bool
 	// Refused is why a medium that is there could not be opened: the session is recorded and ends in could not check.
 	Refused error
 }

@@ -394,13 +394,10 @@ func JudgeAge(meta *rulepack.Meta, enrolled bool, now, floor time.Time, warn, st
 
 func date(t time.Time) string { return t.UTC().Format("2 January 2006 15:04 UTC") }
 
-// Enrolled reports whether the station signs with a key that devices trust.
-func (s *State) Enrolled() bool { return !s.station.Demo() }
-
 // Freshness judges the pack in force by the station's clock.
 func (s *State) Freshness(ctx context.Context, in InForce, cfg PackConfig, warn, stop time.Duration) (Freshness, error) {
-	if !s.Enrolled() {
-		return Freshness{}, nil
+	if enrolled, err := s.Enrolled(); err != nil || !enrolled {
+		return Freshness{}, err
 	}
 	floor, err := s.floor(ctx, cfg)
 	if err != nil {

@@ -66,8 +66,33 @@ func (se *session) readUnits(ctx context.Context) error {
 	}
 	se.report = report.Merge(units...)
 	se.report.Deep = se.want.Deep
+	if err := se.finish(ctx); err != nil {
+		return err
+	}
 	defer se.beat()()
 	se.content = se.seal(&se.report)
+	return nil
+}
+
+// finish asks the source whether what was read last is what was read first. What is not so says why a scan that came to its
+// end is not complete, and why one that did not: that a stick was pulled says more than the places that could not be read.
+func (se *session) finish(ctx context.Context) error {
+	if se.medium.Finish == nil || ctx.Err() != nil { // a scan that was called off has said so
+		return nil
+	}
+	err := se.medium.Finish(ctx)
+	var device *worker.DeviceError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &device):
+		se.report.Shortfalls = append(se.report.Shortfalls, report.Shortfall{Code: device.Code, Text: device.Text})
+	case ctx.Err() != nil:
+		se.report.Shortfalls = append(se.report.Shortfalls, report.Shortfall{Code: worker.CodeInterrupted, Text: "The scan was stopped before its end."})
+	default:
+		return workerError(err)
+	}
+	se.report.Complete = false
 	return nil
 }
 

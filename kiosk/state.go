@@ -40,7 +40,10 @@ const stateVersion = "1"
 //	key/names           the key of the log's pseudonyms, owner only
 //	key/rules           the key that vouches for rules/, owner only
 //	key/log.pub         what an auditor verifies the log with
+//	key/enrolled        the box of the key that the site enrolled (package keys); key/next the one to come
 //	demo.trust          the trust file for the demonstration key
+//	trust.cbr           the site's trust file
+//	incident            there while an incident lasts: nothing is issued
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
@@ -48,7 +51,8 @@ const stateVersion = "1"
 type State struct {
 	dir     string
 	log     *audit.Log
-	station *clearance.Keys
+	station *clearance.Keys // the demonstration key
+	site    *site           // who signs in its place; nil where the demonstration key signs
 	names   []byte
 	now     func() time.Time
 

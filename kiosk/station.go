@@ -436,7 +436,7 @@ func (st *Station) answer(ctx context.Context, p *port, a *ask) event {
 	switch {
 	case errors.Is(err, ErrRemoved):
 		a.err = errGone
-		return declined // the machine is leaving
+		return declined // the machine is leaving, or will be once it is told
 	case err != nil:
 		a.err = err
 		return st.broken(ctx, p, se, err)

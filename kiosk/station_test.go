@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pratique/kiosk/localapi"
+	"pratique/kiosk/worker"
 )
 
 func wantLog(t *testing.T, d *desk, want string) {
@@ -218,6 +219,53 @@ func TestT02_WhatReplacesAMediumNeverInheritsItsSession(t *testing.T) {
 	d.Stop()
 	got, _ := kinds(t, d.dir)
 	if text := strings.Join(got, " "); strings.Count(text, "refused") != 1 || strings.Count(text, "removed") != 3 || strings.Contains(text, "issu") {
+		t.Errorf("the log has %q", text)
+	}
+}
+
+// What a source says of its medium after the last read counts like what was read, and nothing is signed for a medium that is
+// not there any more, though nobody has said so yet.
+func TestT02_AMediumThatWasNotLeftAloneIsNotCleared(t *testing.T) {
+	with := func(change func(*Medium)) Plugged {
+		return Plugged{Open: func(ctx context.Context) (*Medium, error) {
+			m, err := image("clean").Open(ctx)
+			if err == nil {
+				change(m)
+			}
+			return m, err
+		}}
+	}
+	finish := func(err error) Plugged {
+		return with(func(m *Medium) { m.Finish = func(context.Context) error { return err } })
+	}
+	d := newDesk(t, nil)
+	d.plug("left", finish(&worker.DeviceError{Code: worker.CodeDeviceChanged, Text: "x"}))
+	if p := d.untilState("left", localapi.Decided); p.Verdict != "could not check" || len(p.Reasons) != 1 || p.Reasons[0].Code != string(DeviceChanged) {
+		t.Errorf("%+v", p)
+	}
+	d.plug("left", finish(errors.New("x")))
+	if p := d.untilState("left", localapi.Fault); p.Verdict != "" {
+		t.Errorf("%+v", p)
+	}
+	d.plug("left", finish(nil))
+	d.untilState("left", localapi.Waiting)
+
+	alone := true
+	d.plug("right", with(func(m *Medium) { m.Untouched = func() bool { return alone } }))
+	d.untilState("right", localapi.Waiting)
+	alone = false
+	if a, err := d.Issue(t.Context(), "right", "general", anybody); code(err) != localapi.CodeRemoved || a.Clearance != nil {
+		t.Errorf("%+v %v", a, err)
+	}
+	if ids, err := os.ReadDir(filepath.Join(d.dir, "clearances")); err != nil || len(ids) > 0 {
+		t.Errorf("%v %v", ids, err)
+	}
+	if a, err := d.Issue(t.Context(), "left", "general", anybody); err != nil || a.Clearance == nil {
+		t.Errorf("%+v %v", a, err)
+	}
+	d.Stop()
+	got, _ := kinds(t, d.dir)
+	if text := strings.Join(got, " "); strings.Count(text, "issuing") != 1 || strings.Count(text, "issued") != 1 {
 		t.Errorf("the log has %q", text)
 	}
 }

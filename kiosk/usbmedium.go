@@ -49,6 +49,7 @@ func OpenUSB(ctx context.Context, want Screening, d USBDevice) (*Medium, error) 
 		return nil, workerError(err)
 	}
 	m.Shut = func() { r.Close(); end() }
+	m.Finish = r.Finish
 	for i, u := range r.Units {
 		unit := Unit{File: u.Blocks, Bytes: u.Bytes, Sector: u.SectorSize}
 		if u.Trouble != lun.Good && u.Trouble != lun.NoMedium {

@@ -16,7 +16,7 @@ import (
 // publish hands out the station's state. The lock is held. What is handed out is never changed: a port's view points only
 // to what was made for it.
 func (st *Station) publish() {
-	s := localapi.State{Version: 1, Station: st.cfg.Name, Ready: st.ready, Problems: st.problems, Demo: st.cfg.State.station.Demo(),
+	s := localapi.State{Version: 1, Station: st.cfg.Name, Ready: st.ready, Problems: st.problems, Demo: st.cfg.State.Key().Demo,
 		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies))}
 	for _, p := range st.ports {
 		s.Ports = append(s.Ports, p.view)

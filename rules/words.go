@@ -25,18 +25,20 @@ var words = map[report.Check][3]string{
 	},
 	report.CheckVolume: {
 		"",
-		"after-end-mark attribute-reserved bad-blocks bad-clusters bitmap-length block-count boot-copies-differ " +
-			"chain-longer cloud-file compressed-by-windows compression-unknown content-damaged content-large " +
-			"deduplicated directory-content directory-junk directory-size dots-missing encrypted entry-damaged " +
-			"fat-not-mirrored features-odd index-differs inodes-differ journal-elsewhere journal-pending " +
-			"label-odd label-with-content link link-count log-not-empty long-name-broken long-name-odd long-name-orphan " +
-			"many-names name-bytes name-control name-device name-direction name-hash name-illegal name-invisible " +
-			"name-leading-space name-surrogate name-trailing name-twice names-differ not-indexed orphan " +
-			"parent-differs record-junk records-differ reparse-damaged reparse-unknown short-name-illegal spare-bytes " +
-			"special-file superblocks-differ table-copies-differ upcase-table",
-		"boot-copy-missing deleted-entries deletion-pending empty-with-cluster fat-marks-differ fat-type-odd " +
-			"features-unknown lost-blocks lost-clusters many-links name-code-page stale-names symbolic-link " +
-			"unknown-entry vendor-entry volume-dirty volume-errors",
+		"after-end-mark attribute-reserved bad-blocks bad-clusters bitmap-length block-count boot-catalogue " +
+			"boot-copies-differ boot-missing boot-record chain-longer cloud-file compressed-by-windows " +
+			"compression-unknown content-damaged content-large content-over-structure content-overlaps deduplicated " +
+			"descriptor-foreign directory-content directory-junk directory-parent directory-size dots-missing " +
+			"encrypted entry-damaged fat-not-mirrored features-odd index-differs inodes-differ journal-elsewhere " +
+			"journal-pending label-odd label-with-content link link-count log-not-empty long-name-broken " +
+			"long-name-odd long-name-orphan many-names name-bytes name-control name-device name-direction name-hash " +
+			"name-illegal name-invisible name-leading-space name-surrogate name-trailing name-twice name-version " +
+			"names-differ not-indexed orphan parent-differs piece-short record-junk records-differ reparse-damaged " +
+			"reparse-unknown rock-ridge-unannounced session short-name-illegal spare-bytes special-file " +
+			"superblocks-differ table-copies-differ upcase-table volume-cut volume-inside volume-partition",
+		"boot-copy-missing boot-images deleted-entries deletion-pending empty-with-cluster fat-marks-differ " +
+			"fat-type-odd features-unknown lost-blocks lost-clusters many-links name-code-page name-tree stale-names " +
+			"symbolic-link terminator-odd unknown-entry use-unknown vendor-entry volume-dirty volume-errors",
 	},
 	report.CheckMedium: {
 		"medium-changes medium-ends medium-wraps too-many-partitions",

@@ -84,7 +84,8 @@ func (s *scan) capacity(ctx context.Context, rng *mathrand.Rand) ([]report.Findi
 	}
 	first := slices.Min(t.bad)
 	behind := func(at int64) bool { return at > first }
-	if len(t.bad) >= shortPlaces && slices.Contains(t.bad, last) && !slices.ContainsFunc(t.good, behind) {
+	// The beginning was read after the end: a medium that was pulled out, or that hangs, has no end but no beginning either.
+	if len(t.bad) >= shortPlaces && slices.Contains(t.bad, last) && slices.Contains(t.good, 0) && !slices.ContainsFunc(t.good, behind) {
 		return append(found, report.Finding{Check: report.CheckMedium, Rule: "medium-ends", Severity: report.Block, Offset: first,
 			Text: "The medium has less memory than it says: from one place on nothing of it can be read."}), nil
 	}

@@ -76,6 +76,34 @@ func TestT05_MediaOfFalseCapacityAreFound(t *testing.T) {
 	}
 }
 
+// gone is a medium that is pulled out after some reads.
+type gone struct {
+	volume.Source
+	reads int
+}
+
+func (g *gone) ReadAt(p []byte, off int64) (int, error) {
+	if g.reads--; g.reads < 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return g.Source.ReadAt(p, off)
+}
+
+// A medium that is gone is not one that claims more than it has.
+func TestT05_MediaThatArePulledOutAreNotAccused(t *testing.T) {
+	img := claimed(t, 4*gib, mib, []stick.File{noise("a", 3*mib, 1), text("b", "words"), {Path: "setup.exe", Data: program()}})
+	whole := &gone{img, 1 << 30}
+	if rep := mustScan(t, newRig(t, 1, 4*mib, img.size), whole); !rep.Complete {
+		t.Fatal(rep.Shortfalls)
+	}
+	for reads := range 1<<30 - whole.reads {
+		rep := mustScan(t, newRig(t, 1, 4*mib, img.size), &gone{img, reads})
+		if slices.Contains(found(rep), "medium-ends") {
+			t.Errorf("gone after %d reads: %v", reads, found(rep))
+		}
+	}
+}
+
 func TestT05_HonestMediaThatHoldThingsTwiceAreNotAccused(t *testing.T) {
 	files := []stick.File{noise("a", 3*mib, 1), text("b", "words"), {Path: "setup.exe", Data: program()}}
 	twice := newImage(t, 64*mib) // two equal partitions, a power of two apart, and equal to what lies before them where they can

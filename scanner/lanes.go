@@ -99,6 +99,7 @@ func (s *scan) runLane(ctx context.Context, l *lane) error {
 			s.active.Add(-1)
 		}
 		for _, t := range u.tasks {
+			t.twin, t.ends = nil, [2][]byte{}
 			if t.read {
 				s.remember(t)
 				conclude(&t.item, t.scanned)

@@ -17,7 +17,7 @@ func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 		return nil // halted: what is in the unit stays unscanned
 	}
 	if u.stream {
-		return s.matchStream(ctx, l, u.tasks[0])
+		return s.matchStreams(ctx, l, u.tasks)
 	}
 	var pending []*task
 	for _, t := range u.tasks {
@@ -132,10 +132,12 @@ func (t *task) inspect(head, tail []byte) {
 // judge hashes and inspects tasks that lie in the buffer.
 func (s *scan) judge(buffer []byte, tasks []*task) {
 	h := s.lists.hasher()
-	for _, t := range tasks {
+	for i, t := range tasks {
 		bytes := buffer[t.offset : t.offset+t.content.bytes]
-		h.reset()
-		h.write(bytes)
+		if i == 0 || t.twin != tasks[i-1] || t.twin == nil {
+			h.reset()
+			h.write(bytes)
+		}
 		h.finish(&t.item)
 		t.inspect(bytes, nil)
 	}

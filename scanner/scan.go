@@ -75,6 +75,7 @@ type scan struct {
 	gather   gatherer // the dispatcher's
 	sector   int      // the layout's
 	items    uint64   // dispatched
+	volumes  int      // announced
 	zeros    int64    // bytes of content that no byte of the medium stands behind
 	findings int      // about volumes
 	total    atomic.Int64
@@ -95,10 +96,10 @@ type outgoing struct {
 	end     *volumeEnd
 }
 
-// volumeEnd says that the items of a volume were all dispatched.
+// volumeEnd says that the items of some volumes were all dispatched: those of the trees of one file system.
 type volumeEnd struct {
-	id    int
-	label string
+	first int // id
+	trees []volume.Tree
 }
 
 // errHalted ends the walk after halt; the reason is in scan.halted.
@@ -242,8 +243,8 @@ func (s *scan) medium(ctx context.Context) error {
 	if err := areas.flush(ctx); err != nil {
 		return err
 	}
-	for i, c := range layout.Volumes {
-		if err := s.volume(ctx, i, c, cache); err != nil {
+	for _, c := range layout.Volumes {
+		if err := s.volume(ctx, c, cache); err != nil {
 			return err
 		}
 	}
@@ -289,20 +290,35 @@ func accounted(r report.Region, layout *volume.Layout) report.RegionClass {
 	return r.Class
 }
 
-// volume reads one volume, or says why not.
-func (s *scan) volume(ctx context.Context, id int, c volume.Candidate, cache *volume.Cache) error {
-	v := report.Volume{ID: id, Start: c.Start, Bytes: c.Bytes, FileSystem: c.FileSystem}
+// volume reads one volume, or says why not. Each tree of its names is a volume in the report: a device shows one of them,
+// and what it shows must be what was cleared.
+func (s *scan) volume(ctx context.Context, c volume.Candidate, cache *volume.Cache) error {
+	v := report.Volume{ID: s.volumes, Start: c.Start, Bytes: c.Bytes, FileSystem: c.FileSystem}
 	fs, err := open(cache, c)
+	var trees []volume.Tree
+	if err == nil {
+		trees, err = treesOf(ctx, fs)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if s.volumes += max(len(trees), 1); s.volumes > report.MaxVolumes {
+		return s.halt("The medium is divided into more parts than can be checked.")
+	}
 	if err != nil {
 		v.Reason, v.Outcome = readers.OutcomeOf(c, err)
 		return s.say(ctx, report.Message{Volume: &v})
 	}
 	s.total.Add(max(fs.Used(), 0))
-	announced := v
-	if err := s.say(ctx, report.Message{Volume: &announced}); err != nil {
-		return err
+	for i := range trees {
+		announced := v
+		announced.ID += i
+		if err := s.say(ctx, report.Message{Volume: &announced}); err != nil {
+			return err
+		}
 	}
-	w := s.window(id, c.Start, c.Bytes)
+	w := s.window(v.ID, c.Start, c.Bytes)
+	w.trees = len(trees)
 	summary, err := walk(ctx, fs, volume.Options{Deep: s.job.Deep}, func(e volume.Entry) error { return w.add(ctx, e) })
 	if err != nil {
 		return err
@@ -310,10 +326,13 @@ func (s *scan) volume(ctx context.Context, id int, c volume.Candidate, cache *vo
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	if err := s.found(ctx, id, summary.Findings); err != nil {
+	if err := s.found(ctx, v.ID, summary.Findings); err != nil {
 		return err
 	}
-	if err := s.put(ctx, outgoing{end: &volumeEnd{id, summary.Label}}); err != nil {
+	if len(trees) == 1 {
+		trees[0].Label = summary.Label
+	}
+	if err := s.put(ctx, outgoing{end: &volumeEnd{v.ID, trees}}); err != nil {
 		return err
 	}
 	v.Outcome, v.Reason = summary.Outcome, summary.Reason
@@ -323,10 +342,28 @@ func (s *scan) volume(ctx context.Context, id int, c volume.Candidate, cache *vo
 	case v.Outcome == report.Flagged: // no outcome of a volume: its findings stand by themselves
 		v.Outcome, v.Reason = report.Unscanned, "The volume was not read in full."
 	}
-	return s.say(ctx, report.Message{Volume: &v})
+	for i, t := range trees {
+		settled := v
+		settled.ID += i
+		if t.What != "" {
+			if err := s.found(ctx, settled.ID, []report.Finding{nameTree(t.What)}); err != nil {
+				return err
+			}
+		}
+		if err := s.say(ctx, report.Message{Volume: &settled}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// open and walk end a panic in a reader where it belongs: that volume is malformed, the others are read.
+// nameTree says which of several trees a volume of the report is.
+func nameTree(what string) report.Finding {
+	return report.Finding{Check: report.CheckVolume, Rule: "name-tree", Severity: report.Inform, Offset: -1,
+		Text: "The disc names its files in more than one way; this volume has the names of " + what + "."}
+}
+
+// open, treesOf and walk end a panic in a reader where it belongs: that volume is malformed, the others are read.
 func open(src volume.Source, c volume.Candidate) (fs volume.FileSystem, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -334,6 +371,19 @@ func open(src volume.Source, c volume.Candidate) (fs volume.FileSystem, err erro
 		}
 	}()
 	return readers.Open(src, c)
+}
+
+func treesOf(ctx context.Context, fs volume.FileSystem) (trees []volume.Tree, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			trees, err = nil, fmt.Errorf("%w: the reader met what it was not built for", volume.ErrMalformed)
+		}
+	}()
+	trees, err = volume.Trees(ctx, fs)
+	if err == nil && len(trees) == 0 {
+		err = fmt.Errorf("%w: it has no tree of names", volume.ErrMalformed)
+	}
+	return trees, err
 }
 
 func walk(ctx context.Context, fs volume.FileSystem, opts volume.Options, emit func(volume.Entry) error) (sum volume.Summary, err error) {
@@ -387,14 +437,16 @@ func (s *scan) put(ctx context.Context, o outgoing) error {
 
 // sendInOrder sends everything in the order of dispatch, whatever is done first.
 func (s *scan) sendInOrder(ctx context.Context) error {
-	var tree structure.Tree // of the volume whose items pass
+	trees := map[int]*structure.Tree{} // of the volumes whose items pass
 	shapes := 0
 	for o := range s.order {
 		if o.end != nil {
-			if err := s.sendShapes(o.end, &tree, &shapes); err != nil {
-				return err
+			for i, t := range o.end.trees {
+				if err := s.sendShapes(o.end.first+i, t.Label, trees[o.end.first+i], &shapes); err != nil {
+					return err
+				}
 			}
-			tree = structure.Tree{}
+			clear(trees)
 			continue
 		}
 		if o.unit == nil {
@@ -413,7 +465,10 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 				return err
 			}
 			if t.item.Volume >= 0 {
-				tree.Add(t.item.Path, t.item.Kind, t.hidden, t.shape)
+				if trees[t.item.Volume] == nil {
+					trees[t.item.Volume] = &structure.Tree{}
+				}
+				trees[t.item.Volume].Add(t.item.Path, t.item.Kind, t.hidden, t.shape)
 			}
 		}
 	}
@@ -421,14 +476,17 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 }
 
 // sendShapes sends what is odd about a volume as a whole. Where there is no room for more, one finding that blocks says so.
-func (s *scan) sendShapes(end *volumeEnd, tree *structure.Tree, sent *int) error {
-	for _, f := range tree.Finish(end.label) {
+func (s *scan) sendShapes(id int, label string, tree *structure.Tree, sent *int) error {
+	if tree == nil {
+		return nil // it has no item
+	}
+	for _, f := range tree.Finish(label) {
 		if *sent++; *sent == shapeFindings {
 			f = structure.TooManyFindings()
 		} else if *sent > shapeFindings {
 			break
 		}
-		if err := s.out.Send(report.Message{Finding: &report.VolumeFinding{Volume: end.id, Finding: f, Path: []byte(tree.Where(f))}}); err != nil {
+		if err := s.out.Send(report.Message{Finding: &report.VolumeFinding{Volume: id, Finding: f, Path: []byte(tree.Where(f))}}); err != nil {
 			return err
 		}
 	}

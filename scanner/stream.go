@@ -1,8 +1,10 @@
 package scanner
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
@@ -34,6 +36,38 @@ type stream struct {
 	changed   bool
 
 	head, tail []byte // the beginning and the end of what was hashed
+}
+
+// matchStreams has a large item matched, and what shares its content. Rules may ask for a name, so only what has the same
+// one takes over what they said; other names cost another reading.
+func (s *scan) matchStreams(ctx context.Context, l *lane, tasks []*task) error {
+	for i, t := range tasks {
+		of := slices.IndexFunc(tasks[:i], func(o *task) bool { return o.scanned && bytes.Equal(o.name(), t.name()) })
+		if of >= 0 {
+			t.follow(tasks[of])
+			continue
+		}
+		if err := s.matchStream(ctx, l, t); err != nil || s.reason() != "" {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow takes over what was learned of the same content under the same name.
+func (t *task) follow(o *task) {
+	t.item.Type, t.item.SHA256, t.identity, t.chain, t.ends = o.item.Type, o.item.SHA256, o.identity, o.chain, o.ends
+	for _, f := range o.item.Findings {
+		if f.Check == report.CheckYARA || f.Check == report.CheckBlocklist {
+			t.item.Findings = append(t.item.Findings, f)
+		}
+	}
+	t.inspect(o.ends[0], o.ends[1])
+	if executable(o.ends[0]) {
+		t.refuse(report.TooLarge)
+		return
+	}
+	t.scanned = true
 }
 
 // matchStream has one large item matched block by block. Every byte is hashed from the buffer when it is there for the
@@ -164,6 +198,7 @@ func (st *stream) finish() {
 		t.inspect(st.head, st.tail)
 		kept := st.chain // and not the ends and the buffer beside it
 		t.chain = &kept
+		t.ends = [2][]byte{st.head, st.tail}
 	}
 	if st.changed || st.shown != t.content.bytes || st.chain.bytes != t.content.bytes {
 		t.scanned = false

@@ -44,11 +44,13 @@ type task struct {
 	read    bool  // there is content to read, hash and match; else the item is concluded
 	offset  int64 // in the slot's buffer
 	scanned bool  // hashed and matched in full
+	twin    *task // has the same content and comes right before it in its unit, so that one reading does for both
 
 	hidden   bool // the entry's attribute
 	identity structure.Identity
 	shape    structure.Result
-	chain    *chain // of a stream that was hashed in full
+	chain    *chain    // of a stream that was hashed in full
+	ends     [2][]byte // its beginning and its end, until its unit is done
 }
 
 // unit is what goes through a slot at once: a batch of small items, or one large one. Its tasks belong to the dispatcher
@@ -63,7 +65,8 @@ type unit struct {
 // window gathers entries of one volume and dispatches them in the order of their first bytes on the medium.
 type window struct {
 	scan    *scan
-	id      int
+	id      int   // of the volume, or of its first tree
+	trees   int   // with the ids that follow
 	base    int64 // of the volume on the medium
 	bytes   int64 // of the volume
 	tasks   []*task
@@ -73,7 +76,7 @@ type window struct {
 }
 
 func (s *scan) window(id int, base, bytes int64) *window {
-	return &window{scan: s, id: id, base: base, bytes: bytes}
+	return &window{scan: s, id: id, trees: 1, base: base, bytes: bytes}
 }
 
 // add takes one entry.
@@ -107,8 +110,12 @@ func (t *task) text() int {
 
 // task turns an entry into a task. An entry that cannot be read is concluded here, and never as clean.
 func (w *window) task(e volume.Entry) *task {
-	t := &task{item: report.Item{Volume: w.id, Path: e.Path, Kind: e.Kind, Size: e.Size, Outcome: e.Outcome, Findings: e.Findings},
+	t := &task{item: report.Item{Volume: w.id + e.Tree, Path: e.Path, Kind: e.Kind, Size: e.Size, Outcome: e.Outcome, Findings: e.Findings},
 		hidden: e.Hidden}
+	if e.Tree < 0 || e.Tree >= w.trees { // a reader's mistake must not become another volume's item
+		t.item.Volume, e.Outcome = w.id, report.Malformed
+		t.item.Outcome = e.Outcome
+	}
 	switch e.Kind {
 	case report.Directory:
 		// A directory has no content of its own here: what it lists are items. Its hash is that of nothing, since an item
@@ -262,16 +269,44 @@ func (s *scan) cut(tasks []*task) int {
 		if text += t.text(); n > 0 && text > unitText {
 			break
 		}
-		t.offset = end
+		if n > 0 && tasks[n-1].shares(t) {
+			t.twin, t.offset = tasks[n-1], tasks[n-1].offset
+			continue
+		}
+		t.twin, t.offset = nil, end
 		end += (t.content.bytes + pieceAlign - 1) / pieceAlign * pieceAlign
 		if n > 0 && (end > limit || t.content.bytes > limit) {
 			break
 		}
 		if t.content.bytes > limit {
-			return 1
+			return 1 + s.twins(tasks)
 		}
 	}
+	// What shares content stays together, unless there are more of it than go into a unit.
+	whole := n
+	for whole > 0 && whole < len(tasks) && tasks[whole-1].shares(tasks[whole]) {
+		whole--
+	}
+	if whole > 0 && whole < n {
+		return whole
+	}
 	return n
+}
+
+// twins is how many tasks share the content of the first, which has a unit of its own.
+func (s *scan) twins(tasks []*task) int {
+	n := 1
+	for n < len(tasks) && n < slot.MaxPieces && tasks[0].shares(tasks[n]) {
+		tasks[n].twin, tasks[n].offset = tasks[n-1], tasks[n-1].offset
+		n++
+	}
+	return n - 1
+}
+
+// shares reports whether another task has the same content in the same place: a file under another name.
+func (t *task) shares(o *task) bool {
+	return t.read && o.read && t.content.decode == nil && o.content.decode == nil && len(t.content.extents) > 0 &&
+		len(t.content.inline)+len(o.content.inline) == 0 && t.content.bytes == o.content.bytes && slices.Equal(t.content.extents, o.content.extents)
 }
 
 // dispatch reads a unit into a slot's buffer and hands it over.
@@ -296,12 +331,17 @@ func (s *scan) dispatch(ctx context.Context, tasks []*task) error {
 		if u.halves[1] && !u.halves[0] {
 			t.offset += s.job.SlotBytes / 2
 		}
-		if !u.stream {
+		if !u.stream && t.twin == nil {
 			pieces = t.content.pieces(pieces, l.slot.buffer[t.offset:t.offset+t.content.bytes], 0)
 			t.content.close()
 		}
 	}
 	s.gather.read(pieces)
+	for _, t := range tasks {
+		if t.twin != nil && t.twin.content.failed {
+			t.content.fail(t.twin.content.why)
+		}
+	}
 	if err := s.put(ctx, outgoing{unit: u}); err != nil {
 		return err
 	}

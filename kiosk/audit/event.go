@@ -69,28 +69,30 @@ type Kind uint8
 
 // The kinds, in the order of a session, then what people do with the log.
 const (
-	NoKind        Kind = iota
-	KindAttached       // a medium is there; nothing of it was read
-	KindDecided        // the verdict
-	KindIssuing        // a clearance is about to be signed; the leaf is the clearance
-	KindIssued         // its token is written
-	KindAbandoned      // its token was never written, and will not be
-	KindRemoved        // the medium is gone
-	KindAborted        // the session ended without a verdict
-	KindFailed         // the kiosk itself failed
-	KindDenied         // somebody asked for a clearance who may not have it
-	KindExported       // somebody took entries out
-	KindVerified       // somebody checked the log
-	KindRead           // somebody read entries
-	KindRefused        // a device was refused before anything was read from it
-	KindPack           // a rule pack was put in force, or refused
-	KindCanary         // the station tried whether it finds what it must find
-	KindRecalled       // a clearance was recalled: what it cleared is known to be harmful now
+	NoKind           Kind = iota
+	KindAttached          // a medium is there; nothing of it was read
+	KindDecided           // the verdict
+	KindIssuing           // a clearance is about to be signed; the leaf is the clearance
+	KindIssued            // its token is written
+	KindAbandoned         // its token was never written, and will not be
+	KindRemoved           // the medium is gone
+	KindAborted           // the session ended without a verdict
+	KindFailed            // the kiosk itself failed
+	KindDenied            // somebody asked for a clearance who may not have it
+	KindExported          // somebody took entries out
+	KindVerified          // somebody checked the log
+	KindRead              // somebody read entries
+	KindRefused           // a device was refused before anything was read from it
+	KindAdministered      // somebody changed what the station is trusted with, or stopped it
+	KindPack              // a rule pack was put in force, or refused
+	KindCanary            // the station tried whether it finds what it must find
+	KindRecalled          // a clearance was recalled: what it cleared is known to be harmful now
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
-	"failed", "denied", "exported", "verified", "read", "refused", "pack", "canary", "recalled"}
+	"failed", "denied", "exported", "verified", "read", "refused", "administered",
+	"pack", "canary", "recalled"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -302,6 +304,15 @@ type Refused struct {
 	Digest Digest `cbor:"5,keyasint" json:"digest"` // of what it said of itself; zero if it could not be read
 }
 
+// Administered says that somebody changed what the station is trusted with: its keys, its trust file, whether it may issue.
+type Administered struct {
+	What   Word      `cbor:"1,keyasint" json:"what"`
+	Person Pseudonym `cbor:"2,keyasint" json:"person"`
+	Reason Word      `cbor:"3,keyasint,omitempty" json:"reason,omitempty"`
+	Number uint64    `cbor:"4,keyasint,omitempty" json:"number,omitempty"` // of a trust file's version, or of clearances
+	Digest Digest    `cbor:"5,keyasint" json:"digest"`                     // of the trust file or the key; zero if there is none
+}
+
 // Pack says that a rule pack was put in force, or why it was not.
 type Pack struct {
 	Rules  Rules `cbor:"1,keyasint" json:"rules"`                      // without a name if what was offered could not be read
@@ -350,22 +361,23 @@ type Read struct {
 }
 
 // Kind of each type of data.
-func (Attached) Kind() Kind  { return KindAttached }
-func (Decided) Kind() Kind   { return KindDecided }
-func (Issuing) Kind() Kind   { return KindIssuing }
-func (Issued) Kind() Kind    { return KindIssued }
-func (Abandoned) Kind() Kind { return KindAbandoned }
-func (Removed) Kind() Kind   { return KindRemoved }
-func (Aborted) Kind() Kind   { return KindAborted }
-func (Failed) Kind() Kind    { return KindFailed }
-func (Denied) Kind() Kind    { return KindDenied }
-func (Refused) Kind() Kind   { return KindRefused }
-func (Exported) Kind() Kind  { return KindExported }
-func (Verified) Kind() Kind  { return KindVerified }
-func (Read) Kind() Kind      { return KindRead }
-func (Pack) Kind() Kind      { return KindPack }
-func (Canary) Kind() Kind    { return KindCanary }
-func (Recalled) Kind() Kind  { return KindRecalled }
+func (Attached) Kind() Kind     { return KindAttached }
+func (Decided) Kind() Kind      { return KindDecided }
+func (Issuing) Kind() Kind      { return KindIssuing }
+func (Issued) Kind() Kind       { return KindIssued }
+func (Abandoned) Kind() Kind    { return KindAbandoned }
+func (Removed) Kind() Kind      { return KindRemoved }
+func (Aborted) Kind() Kind      { return KindAborted }
+func (Failed) Kind() Kind       { return KindFailed }
+func (Denied) Kind() Kind       { return KindDenied }
+func (Refused) Kind() Kind      { return KindRefused }
+func (Administered) Kind() Kind { return KindAdministered }
+func (Exported) Kind() Kind     { return KindExported }
+func (Verified) Kind() Kind     { return KindVerified }
+func (Read) Kind() Kind         { return KindRead }
+func (Pack) Kind() Kind         { return KindPack }
+func (Canary) Kind() Kind       { return KindCanary }
+func (Recalled) Kind() Kind     { return KindRecalled }
 
 func (a Attached) check() error {
 	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
@@ -426,6 +438,16 @@ func (a Aborted) check() error { return a.Cause.check() }
 func (f Failed) check() error  { return f.Cause.check() }
 func (d Denied) check() error  { return errors.Join(d.Class.check(), d.Cause.check()) }
 func (r Refused) check() error { return errors.Join(r.Port.check(), r.Cause.check()) }
+
+func (a Administered) check() error {
+	if a.Person == (Pseudonym{}) {
+		return errors.New("nobody did it")
+	}
+	if a.Reason != "" {
+		return errors.Join(a.What.check(), a.Reason.check())
+	}
+	return a.What.check()
+}
 
 func (e Exported) check() error {
 	if err := checkRange(e.From, e.To); err != nil {

@@ -184,6 +184,8 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Denied](raw)
 	case KindRefused:
 		return decodeAs[Refused](raw)
+	case KindAdministered:
+		return decodeAs[Administered](raw)
 	case KindExported:
 		return decodeAs[Exported](raw)
 	case KindVerified:

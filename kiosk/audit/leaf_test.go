@@ -28,6 +28,7 @@ func everyEvent() []Event {
 		{id, Abandoned{3}}, {id, Removed{}}, {id, Aborted{"killed"}}, {id, Failed{"log"}}, {ID{}, Failed{"no-workers"}},
 		{ID{}, Exported{"csv", 3, 900, Digest{2}}}, {ID{}, Verified{900, true, -1}}, {ID{}, Verified{900, false, 17}}, {ID{}, Read{0, 9}},
 		{id, Denied{"imaging", Pseudonym{1}, "class"}}, {ID{}, Refused{"1-2.4", "keyboard", 0x0951, 0x1666, Digest{3}}},
+		{ID{}, Administered{"incident-begun", Pseudonym{1}, "stolen", 3, Digest{4}}},
 		{ID{}, Pack{Rules: Rules{"core", 2, Digest{1}, Digest{}}, Before: Rules{"core", 1, Digest{2}, Digest{}}, Source: "folder"}},
 		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},

@@ -119,6 +119,23 @@
 // A token's time of issue must lie from nbf to naf. revoked_from_log takes back all tokens from that place in the
 // station's log on. It is exact as long as the key was not stolen: a thief can write any place. Then it is 0.
 //
+// A file to which signatures are still to be added has the same form with fewer of them. The fingerprint that its signers
+// compare is taken over the payload, the one of the roots over {"roots": …, "threshold": …} of it.
+//
+// # Enrolment request
+//
+// A station's request to be put into the trust file is a tagged COSE_Sign1 with the protected header {1: -7, 4: key id}, no
+// unprotected one, external_aad "pratique enrolment v1", signed by the key that it asks for (ES256, the smaller s):
+//
+//	payload = {"v": 1, "key": station, "log": text}     without revoked_from_log; "log" is the key of the station's log
+//
+// # Fingerprints
+//
+// A fingerprint is a SHA-256: of a request's payload, of a root's COSE_Key, or as told above. For people it is six words for
+// its first 96 bits; each word is 16 of them, big-endian, as five letters: a consonant of bdfghjklmnprstvz for 4 bits, a
+// vowel of aiou for 2, and so on. A request's whole fingerprint is also a QR code: "7782" and the digits of its 32 bytes,
+// as a token's. A root's public key as text is "pratique-root-" and its compressed point (33 bytes) in base64url.
+//
 // # Checking
 //
 // Verify looks in this order, and the first thing that is wrong is the answer: structure (9); a demonstration key (8);

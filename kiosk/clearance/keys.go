@@ -2,6 +2,7 @@ package clearance
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"time"
 
 	"filippo.io/mldsa"
@@ -21,11 +23,11 @@ const KeyLife = 400 * 24 * time.Hour
 
 // Keys is what a station signs tokens with. Nothing that reads a medium ever holds it.
 type Keys struct {
-	issuer  string
-	demo    bool
-	created int64 // Unix seconds
-	sign    *ecdsa.PrivateKey
-	pq      *mldsa.PrivateKey
+	public StationKey
+	demo   bool
+	sign   crypto.Signer // of public.Sign; it may be in a device
+	pq     *mldsa.PrivateKey
+	file   []byte // what Marshal returns; nil for keys that Assemble made
 }
 
 // wireKeys is the content of the station's private key file.
@@ -59,16 +61,55 @@ func GenerateKeys(issuer string, demo bool, now time.Time) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clearance: make key: %w", err)
 	}
-	return &Keys{issuer, demo, now.Unix(), sign, pq}, nil
-}
-
-// Marshal returns the content of the private key file. The file's mode and place are the caller's matter.
-func (k *Keys) Marshal() ([]byte, error) {
-	d, err := k.sign.Bytes()
+	d, err := sign.Bytes()
 	if err != nil {
 		return nil, err
 	}
-	return encoder.Marshal(wireKeys{keysFormat, k.issuer, k.demo, k.created, [32]byte(d), [32]byte(k.pq.Bytes())})
+	return newKeys(wireKeys{keysFormat, issuer, demo, now.Unix(), [32]byte(d), [32]byte(pq.Bytes())})
+}
+
+// newKeys makes keys of the content of a file.
+func newKeys(w wireKeys) (*Keys, error) {
+	file, err := encoder.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	sign, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), w.P256[:])
+	if err != nil {
+		return nil, fmt.Errorf("station key: %w", ErrMalformed)
+	}
+	pq, err := mldsa.NewPrivateKey(mldsa.MLDSA65(), w.MLDSA65[:])
+	if err != nil {
+		return nil, fmt.Errorf("station key: %w", ErrMalformed)
+	}
+	return &Keys{NewStationKey(w.Issuer, time.Unix(w.Created, 0), &sign.PublicKey, pq.PublicKey()), w.Demo, sign, pq, file}, nil
+}
+
+// NewStationKey is the public side of keys that a station made at a time.
+func NewStationKey(issuer string, created time.Time, sign *ecdsa.PublicKey, pq *mldsa.PublicKey) StationKey {
+	created = created.UTC().Truncate(time.Second)
+	return StationKey{Issuer: issuer, NotBefore: created, NotAfter: created.Add(KeyLife), Sign: sign, PQ: pq}
+}
+
+// Assemble returns keys whose private sides are kept elsewhere: sign may be a device's. They are never a demonstration's, and
+// they must be those of the public side.
+func Assemble(public StationKey, sign crypto.Signer, pq *mldsa.PrivateKey) (*Keys, error) {
+	if err := public.check(); err != nil {
+		return nil, err
+	}
+	if sign == nil || pq == nil || !public.Sign.Equal(sign.Public()) || !public.PQ.Equal(pq.PublicKey()) {
+		return nil, errors.New("clearance: the private keys are not those of the public ones")
+	}
+	return &Keys{public: public, sign: sign, pq: pq}, nil
+}
+
+// Marshal returns the content of the private key file. The file's mode and place are the caller's matter. Keys that are kept
+// elsewhere have none.
+func (k *Keys) Marshal() ([]byte, error) {
+	if k.file == nil {
+		return nil, errors.New("clearance: these keys are not kept in a plain file")
+	}
+	return slices.Clone(k.file), nil
 }
 
 // ParseKeys reads what Marshal returned. Its errors never quote the file's content.
@@ -80,19 +121,11 @@ func ParseKeys(data []byte) (*Keys, error) {
 	if w.Format != keysFormat || !isWord(w.Issuer, maxIssuer) || w.Created <= 0 {
 		return nil, fmt.Errorf("station key: %w", ErrMalformed)
 	}
-	sign, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), w.P256[:])
-	if err != nil {
-		return nil, fmt.Errorf("station key: %w", ErrMalformed)
-	}
-	pq, err := mldsa.NewPrivateKey(mldsa.MLDSA65(), w.MLDSA65[:])
-	if err != nil {
-		return nil, fmt.Errorf("station key: %w", ErrMalformed)
-	}
-	return &Keys{w.Issuer, w.Demo, w.Created, sign, pq}, nil
+	return newKeys(w)
 }
 
 // Issuer is the station's name, for Claims.Issuer.
-func (k *Keys) Issuer() string { return k.issuer }
+func (k *Keys) Issuer() string { return k.public.Issuer }
 
 // Demo reports whether this is a demonstration key.
 func (k *Keys) Demo() bool { return k.demo }
@@ -101,10 +134,7 @@ func (k *Keys) Demo() bool { return k.demo }
 func (k *Keys) PQKeyID() [8]byte { return pqKeyID(k.pq.PublicKey()) }
 
 // Public returns what a trust file says about these keys.
-func (k *Keys) Public() StationKey {
-	created := time.Unix(k.created, 0).UTC()
-	return StationKey{Issuer: k.issuer, NotBefore: created, NotAfter: created.Add(KeyLife), Sign: &k.sign.PublicKey, PQ: k.pq.PublicKey()}
-}
+func (k *Keys) Public() StationKey { return k.public }
 
 // thumbEC2 and thumbAKP are what a key's thumbprint is taken over (RFC 9679 section 4, RFC 9964 section 3).
 type thumbEC2 struct {
@@ -167,7 +197,7 @@ func publicKey(x, y [32]byte) (*ecdsa.PublicKey, error) {
 // Verifiers here take only that one, so that nobody can make a second token of one without the key.
 type lowS struct{ cose.Signer }
 
-func newSigner(key *ecdsa.PrivateKey) (cose.Signer, error) {
+func newSigner(key crypto.Signer) (cose.Signer, error) {
 	signer, err := cose.NewSigner(cose.AlgorithmES256, key)
 	return lowS{signer}, err
 }

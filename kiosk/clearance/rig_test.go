@@ -125,7 +125,7 @@ func (r *rig) forge(t testing.TB, change func(w *wireClaims, m *cose.Sign1Messag
 		t.Fatal(err)
 	}
 	m := cose.NewSign1Message()
-	kid := keyID(&r.keys.sign.PublicKey)
+	kid := r.keys.public.KeyID()
 	m.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
 	m.Headers.Protected[cose.HeaderLabelKeyID] = kid[:]
 	if r.keys.demo {

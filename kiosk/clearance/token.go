@@ -152,16 +152,16 @@ func Sign(c Claims, k *Keys) ([]byte, error) {
 	switch {
 	case c.LogIndex == nil:
 		return nil, errors.New("clearance: no token without a log entry")
-	case c.Issuer != k.issuer:
-		return nil, fmt.Errorf("clearance: the claims name issuer %q, the key is of %q", c.Issuer, k.issuer)
+	case c.Issuer != k.public.Issuer:
+		return nil, fmt.Errorf("clearance: the claims name issuer %q, the key is of %q", c.Issuer, k.public.Issuer)
 	case c.PQKeyID != k.PQKeyID():
 		return nil, errors.New("clearance: the claims name another post-quantum key")
-	case w.IssuedAt < k.created || c.IssuedAt.After(k.Public().NotAfter):
+	case c.IssuedAt.Before(k.public.NotBefore) || c.IssuedAt.After(k.public.NotAfter):
 		return nil, errors.New("clearance: the station's key is not valid at this time")
 	}
 	m := cose.NewSign1Message()
 	m.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
-	kid := keyID(&k.sign.PublicKey)
+	kid := k.public.KeyID()
 	m.Headers.Protected[cose.HeaderLabelKeyID] = kid[:]
 	if k.demo {
 		m.Headers.Protected[int64(labelDemo)] = true
@@ -189,7 +189,7 @@ func Sign(c Claims, k *Keys) ([]byte, error) {
 	}
 	p, err := parseToken(token)
 	if err == nil {
-		err = p.verify(k.Public(), true)
+		err = p.verify(k.public, true)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("clearance: the new token does not verify: %w", err)

@@ -2,6 +2,7 @@ package clearance
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -92,43 +93,102 @@ func DemoTrust(k *Keys, version uint64, now time.Time, revoked ...[16]byte) ([]b
 const trustAAD = "pratique trust v1"
 
 // SignTrust encodes the file and signs it with roots, which must be at least Threshold of the file's own. While roots
-// change, roots of the file before may sign too, so that it Succeeds that file.
+// change, roots of the file before may sign too, so that it Succeeds that file. Roots on several machines use DraftTrust and
+// Countersign.
 func SignTrust(t *Trust, roots ...*ecdsa.PrivateKey) ([]byte, error) {
-	w, err := t.wire()
+	data, err := DraftTrust(t)
 	if err != nil {
 		return nil, err
 	}
-	m := cose.NewSignMessage()
-	if m.Payload, err = encoder.Marshal(w); err != nil {
-		return nil, err
-	}
-	roots = slices.Clone(roots)
-	slices.SortFunc(roots, func(a, b *ecdsa.PrivateKey) int { return compareKeys(&a.PublicKey, &b.PublicKey) })
-	var signers []cose.Signer
 	for _, root := range roots {
-		kid := keyID(&root.PublicKey)
-		s := cose.NewSignature()
-		s.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
-		s.Headers.Protected[cose.HeaderLabelKeyID] = kid[:]
-		m.Signatures = append(m.Signatures, s)
-		signer, err := newSigner(root)
-		if err != nil {
+		if data, err = Countersign(data, root); err != nil {
 			return nil, err
 		}
-		signers = append(signers, signer)
-	}
-	if err := m.Sign(rand.Reader, []byte(trustAAD), signers...); err != nil {
-		return nil, fmt.Errorf("clearance: sign trust file: %w", err)
-	}
-	data, err := m.MarshalCBOR()
-	if err != nil {
-		return nil, err
 	}
 	if _, err := ParseTrust(data); err != nil {
 		return nil, fmt.Errorf("clearance: the new trust file does not verify: %w", err)
 	}
 	return data, nil
 }
+
+// DraftTrust encodes a trust file that nobody signed yet.
+func DraftTrust(t *Trust) ([]byte, error) {
+	w, err := t.wire()
+	if err != nil {
+		return nil, err
+	}
+	payload, err := encoder.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	return encodeTrust(trustEnvelope{Payload: payload})
+}
+
+// ParseDraft reads a trust file that not enough roots may have signed. Nothing may be believed on its word.
+func ParseDraft(data []byte) (*Trust, error) {
+	t, err := decodeTrust(data)
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	return t, nil
+}
+
+// Countersign adds the signature of one root to a trust file, or takes the place of the one that this root gave before.
+func Countersign(data []byte, root crypto.Signer) ([]byte, error) {
+	t, err := ParseDraft(data)
+	if err != nil {
+		return nil, err
+	}
+	public, ok := root.Public().(*ecdsa.PublicKey)
+	if !ok || public.Curve != elliptic.P256() {
+		return nil, errors.New("clearance: a root key is a key on P-256")
+	}
+	signer, err := newSigner(root)
+	if err != nil {
+		return nil, err
+	}
+	kid := keyID(public)
+	s := cose.NewSignature()
+	s.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
+	s.Headers.Protected[cose.HeaderLabelKeyID] = kid[:]
+	if err := s.Sign(rand.Reader, signer, emptyProtected, t.payload, []byte(trustAAD)); err != nil {
+		return nil, fmt.Errorf("clearance: sign trust file: %w", err)
+	}
+	if err := t.verifyRoot(rootSignature{kid, s}, public); err != nil { // a device can fail
+		return nil, fmt.Errorf("clearance: the new root signature does not verify: %w", err)
+	}
+	signatures := []rootSignature{{kid, s}}
+	for _, old := range t.signatures {
+		if old.kid != kid {
+			signatures = append(signatures, old)
+		}
+	}
+	slices.SortFunc(signatures, func(a, b rootSignature) int { return bytes.Compare(a.kid[:], b.kid[:]) })
+	e := trustEnvelope{Payload: t.payload}
+	for _, s := range signatures {
+		protected, err := encoder.Marshal(pqHeader{algES256, s.kid})
+		if err != nil {
+			return nil, err
+		}
+		e.Signatures = append(e.Signatures, wireSignature{Protected: protected, Signature: s.signature.Signature})
+	}
+	return encodeTrust(e)
+}
+
+// Signed counts the good signatures of some roots.
+func (t *Trust) Signed(roots []*ecdsa.PublicKey) (good int) {
+	for _, s := range t.signatures {
+		for _, root := range roots {
+			if keyID(root) == s.kid && t.verifyRoot(s, root) == nil {
+				good++
+			}
+		}
+	}
+	return good
+}
+
+// Station finds the key with an id.
+func (t *Trust) Station(kid [8]byte) (StationKey, bool) { return t.station(kid) }
 
 // ParseTrust reads a trust file and checks that enough of the roots listed inside signed it. That proves that it is whole
 // and that nobody without those keys changed it. That these are the right roots is proved by Succeeds, or by where the
@@ -170,15 +230,7 @@ func (t *Trust) Succeeds(old *Trust) error {
 	case t.Issued.Before(old.Issued):
 		return errors.New("it was issued before the trust file in force")
 	}
-	good := 0
-	for _, s := range t.signatures {
-		for _, root := range old.Roots {
-			if keyID(root) == s.kid && t.verifyRoot(s, root) == nil {
-				good++
-			}
-		}
-	}
-	if good < old.Threshold {
+	if good := t.Signed(old.Roots); good < old.Threshold {
 		return fmt.Errorf("%d of the %d root signatures that the trust file in force asks for are there", good, old.Threshold)
 	}
 	return nil
@@ -195,6 +247,17 @@ func (t *Trust) verifyRoot(s rootSignature, root *ecdsa.PublicKey) error {
 func compareKeys(a, b *ecdsa.PublicKey) int {
 	x, y := keyID(a), keyID(b)
 	return bytes.Compare(x[:], y[:])
+}
+
+// check holds a station's key against the limits.
+func (k *StationKey) check() error {
+	if !isWord(k.Issuer, maxIssuer) || k.Sign == nil || k.PQ == nil || k.PQ.Parameters() != mldsa.MLDSA65() {
+		return fmt.Errorf("%w: station", ErrMalformed)
+	}
+	if k.NotBefore.Nanosecond() != 0 || k.NotAfter.Nanosecond() != 0 || k.NotBefore.Unix() <= 0 || k.NotAfter.Unix() > maxTime || !k.NotAfter.After(k.NotBefore) {
+		return fmt.Errorf("%w: times of a station", ErrMalformed)
+	}
+	return nil
 }
 
 // check holds the contents against the limits, for who signs and for who reads.
@@ -219,11 +282,8 @@ func (t *Trust) check() error {
 		return bad("too many log keys")
 	}
 	for _, k := range t.Stations {
-		if !isWord(k.Issuer, maxIssuer) || k.Sign == nil || k.PQ == nil || k.PQ.Parameters() != mldsa.MLDSA65() {
-			return bad("station")
-		}
-		if k.NotBefore.Nanosecond() != 0 || k.NotAfter.Nanosecond() != 0 || k.NotBefore.Unix() <= 0 || k.NotAfter.Unix() > maxTime || !k.NotAfter.After(k.NotBefore) {
-			return bad("times of a station")
+		if err := k.check(); err != nil {
+			return err
 		}
 	}
 	for name := range maps.Keys(t.MinRules) {

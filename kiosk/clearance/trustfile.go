@@ -100,12 +100,8 @@ func (t *Trust) wire() (wireTrust, error) {
 	}
 	stations := slices.Clone(t.Stations)
 	slices.SortFunc(stations, func(a, b StationKey) int { return compareKeys(a.Sign, b.Sign) })
-	for _, k := range stations {
-		x, y := coordinates(k.Sign)
-		w.Stations = append(w.Stations, wireStation{
-			Type: keyTypeEC2, Alg: algES256, Curve: curveP256, X: x, Y: y, Issuer: k.Issuer, NotBefore: k.NotBefore.Unix(), NotAfter: k.NotAfter.Unix(),
-			Usage: usageClearance, PQ: wirePQ{keyTypeAKP, algMLDSA65, k.PQ.Bytes()}, RevokedFromLog: k.RevokedFromLog,
-		})
+	for i := range stations {
+		w.Stations = append(w.Stations, stations[i].wire())
 	}
 	roots := slices.Clone(t.Roots)
 	slices.SortFunc(roots, compareKeys)
@@ -123,6 +119,47 @@ func (t *Trust) wire() (wireTrust, error) {
 	w.Witnesses = append(w.Witnesses, t.Witnesses...)
 	slices.Sort(w.Witnesses)
 	return w, nil
+}
+
+// wire is a station's key as a COSE_Key.
+func (k *StationKey) wire() wireStation {
+	x, y := coordinates(k.Sign)
+	return wireStation{
+		Type: keyTypeEC2, Alg: algES256, Curve: curveP256, X: x, Y: y, Issuer: k.Issuer, NotBefore: k.NotBefore.Unix(), NotAfter: k.NotAfter.Unix(),
+		Usage: usageClearance, PQ: wirePQ{keyTypeAKP, algMLDSA65, k.PQ.Bytes()}, RevokedFromLog: k.RevokedFromLog,
+	}
+}
+
+// station is the reverse of StationKey.wire.
+func (s *wireStation) station() (StationKey, error) {
+	if s.Type != keyTypeEC2 || s.Alg != algES256 || s.Curve != curveP256 || s.Usage != usageClearance || s.PQ.Type != keyTypeAKP || s.PQ.Alg != algMLDSA65 {
+		return StationKey{}, fmt.Errorf("%w: type of a station's key", ErrMalformed)
+	}
+	sign, err := publicKey(s.X, s.Y)
+	if err != nil {
+		return StationKey{}, fmt.Errorf("%w: a station's key", ErrMalformed)
+	}
+	pq, err := mldsa.NewPublicKey(mldsa.MLDSA65(), s.PQ.Pub)
+	if err != nil {
+		return StationKey{}, fmt.Errorf("%w: a station's post-quantum key", ErrMalformed)
+	}
+	return StationKey{
+		Issuer: s.Issuer, NotBefore: time.Unix(s.NotBefore, 0).UTC(), NotAfter: time.Unix(s.NotAfter, 0).UTC(),
+		Sign: sign, PQ: pq, RevokedFromLog: s.RevokedFromLog,
+	}, nil
+}
+
+// encodeTrust is the reverse of the first half of decodeTrust.
+func encodeTrust(e trustEnvelope) ([]byte, error) {
+	e.Protected = []byte{}
+	if e.Signatures == nil {
+		e.Signatures = []wireSignature{}
+	}
+	data, err := encoder.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return append(bytes.Clone(tagSign), data...), nil
 }
 
 // decodeTrust takes a trust file apart without checking a signature.
@@ -172,22 +209,12 @@ func (w *wireTrust) trust() (*Trust, error) {
 	if len(w.Stations) > MaxStations || len(w.Roots) > MaxRoots {
 		return nil, fmt.Errorf("%w: too many keys", ErrMalformed)
 	}
-	for _, s := range w.Stations {
-		if s.Type != keyTypeEC2 || s.Alg != algES256 || s.Curve != curveP256 || s.Usage != usageClearance || s.PQ.Type != keyTypeAKP || s.PQ.Alg != algMLDSA65 {
-			return nil, fmt.Errorf("%w: type of a station's key", ErrMalformed)
-		}
-		sign, err := publicKey(s.X, s.Y)
+	for i := range w.Stations {
+		k, err := w.Stations[i].station()
 		if err != nil {
-			return nil, fmt.Errorf("%w: a station's key", ErrMalformed)
+			return nil, err
 		}
-		pq, err := mldsa.NewPublicKey(mldsa.MLDSA65(), s.PQ.Pub)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a station's post-quantum key", ErrMalformed)
-		}
-		t.Stations = append(t.Stations, StationKey{
-			Issuer: s.Issuer, NotBefore: time.Unix(s.NotBefore, 0).UTC(), NotAfter: time.Unix(s.NotAfter, 0).UTC(),
-			Sign: sign, PQ: pq, RevokedFromLog: s.RevokedFromLog,
-		})
+		t.Stations = append(t.Stations, k)
 	}
 	for _, r := range w.Roots {
 		if r.Type != keyTypeEC2 || r.Alg != algES256 || r.Curve != curveP256 {

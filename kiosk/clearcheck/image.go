@@ -28,18 +28,25 @@ func (s *sight) image(ctx context.Context, t target) error {
 		}
 	}
 	buf := make([]byte, readBytes)
+	first := 0 // the id of the volume, or of the first of its trees
 	for _, c := range layout.Volumes {
-		if err := s.manifest.AddVolume(c.ID); err != nil {
-			return err
-		}
 		reader, err := readers.Open(src, c)
 		if err != nil {
 			text, _ := readers.OutcomeOf(c, err)
 			return fmt.Errorf("%s: %s", c.What, text)
 		}
+		trees, err := volume.Trees(ctx, reader)
+		if err != nil {
+			return err
+		}
+		for i := range trees {
+			if err := s.manifest.AddVolume(first + i); err != nil {
+				return err
+			}
+		}
 		section := volume.Section(src, c.Start, c.Bytes)
 		summary, err := reader.Walk(ctx, volume.Options{}, func(e volume.Entry) error {
-			return s.entry(ctx, section, c, e, buf)
+			return s.entry(ctx, section, first+e.Tree, c.What, e, buf)
 		})
 		if err != nil {
 			return err
@@ -47,42 +54,43 @@ func (s *sight) image(ctx context.Context, t target) error {
 		if summary.Outcome != report.Clean {
 			return fmt.Errorf("%s: %s", c.What, summary.Reason)
 		}
+		first += len(trees)
 	}
 	return nil
 }
 
-// entry takes in one entry of a volume.
-func (s *sight) entry(ctx context.Context, section volume.Source, c volume.Candidate, e volume.Entry, buf []byte) error {
+// entry takes in one entry of the volume with this id, which people know as what.
+func (s *sight) entry(ctx context.Context, section volume.Source, id int, what string, e volume.Entry, buf []byte) error {
 	if e.Kind == report.Area {
 		return nil // unallocated bytes are no content
 	}
 	switch e.Outcome {
 	case report.Unscanned, report.Clean, report.Flagged:
 	default:
-		return fmt.Errorf("%s: %s is %v", c.What, strconv.Quote(e.Path), e.Outcome)
+		return fmt.Errorf("%s: %s is %v", what, strconv.Quote(e.Path), e.Outcome)
 	}
 	if e.Kind == report.Directory {
-		return s.add(c.ID, e.Kind, e.Path, 0, [32]byte{})
+		return s.add(id, e.Kind, e.Path, 0, [32]byte{})
 	}
 	if e.Opaque {
-		return fmt.Errorf("%s: %s is kept in a form that cannot be read", c.What, strconv.Quote(e.Path))
+		return fmt.Errorf("%s: %s is kept in a form that cannot be read", what, strconv.Quote(e.Path))
 	}
 	worth, err := s.worthHashing(e.Size)
 	if err != nil {
 		return err
 	}
 	if !worth {
-		return s.add(c.ID, e.Kind, e.Path, e.Size, [32]byte{})
+		return s.add(id, e.Kind, e.Path, e.Size, [32]byte{})
 	}
 	h := sha256.New()
 	n, err := copyContext(ctx, h, content(section, &e), buf)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", c.What, strconv.Quote(e.Path), err)
+		return fmt.Errorf("%s: %s: %w", what, strconv.Quote(e.Path), err)
 	}
 	if n != e.Size {
-		return fmt.Errorf("%s: %s: %d of %d bytes could be read", c.What, strconv.Quote(e.Path), n, e.Size)
+		return fmt.Errorf("%s: %s: %d of %d bytes could be read", what, strconv.Quote(e.Path), n, e.Size)
 	}
-	return s.add(c.ID, e.Kind, e.Path, e.Size, [32]byte(h.Sum(nil)))
+	return s.add(id, e.Kind, e.Path, e.Size, [32]byte(h.Sum(nil)))
 }
 
 // content reads an entry through its extents: stored bytes first, then zeros up to its size. What the volume holds in

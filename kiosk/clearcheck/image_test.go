@@ -178,7 +178,7 @@ func TestContentIsHadHoweverTheVolumeKeepsIt(t *testing.T) {
 		}
 	}
 	s := &sight{}
-	err := s.entry(t.Context(), section, volume.Candidate{}, volume.Entry{Path: "x", Kind: report.File, Opaque: true}, nil)
+	err := s.entry(t.Context(), section, 0, "volume", volume.Entry{Path: "x", Kind: report.File, Opaque: true}, nil)
 	if err == nil {
 		t.Error("content that nobody can read is compared")
 	}

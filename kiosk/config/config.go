@@ -64,6 +64,7 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -75,6 +76,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"pratique/kiosk/usb"
 	"pratique/rules"
 )
 
@@ -297,6 +299,26 @@ func Parse(text []byte) (Config, error) {
 		c.lines[class] = lineOf(text, "class", class)
 	}
 	return c, nil
+}
+
+// USB is what the file says about the bus: the ports for media, and the station's own devices.
+func (c Config) USB() (usb.Policy, error) {
+	p := usb.Policy{Media: map[string]string{}}
+	for _, port := range c.Ports {
+		p.Media[port.Path] = port.Name
+	}
+	for _, d := range c.Devices {
+		own := usb.Own{Port: d.Port, Name: d.Name}
+		digest, err := hex.DecodeString(strings.TrimPrefix(d.Digest, "sha256:"))
+		if err != nil || copy(own.Digest[:], digest) != len(own.Digest) {
+			return usb.Policy{}, fmt.Errorf("%w: the digest of %q", ErrConfig, d.Name)
+		}
+		p.Own = append(p.Own, own)
+	}
+	if err := p.Check(); err != nil {
+		return usb.Policy{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return p, nil
 }
 
 // Apply returns the pack with the policies that this station asks for.

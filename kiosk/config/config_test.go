@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -105,6 +106,26 @@ func TestEveryKeyIsRead(t *testing.T) {
 }
 
 // A file of any kind insists on namespaces unless it says otherwise; no file asks for nothing.
+func TestTheBusIsAsTheFileSays(t *testing.T) {
+	digest := strings.Repeat("ab", 32)
+	c, err := Parse([]byte("[[port]]\npath = \"1-2\"\nname = \"left\"\n[[port]]\npath = \"2-2\"\nname = \"left\"\n[[device]]\nport = \"1-4\"\nname = \"screen\"\ndigest = \"sha256:" + digest + "\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.USB()
+	if err != nil || p.Media["1-2"] != "left" || p.Media["2-2"] != "left" || len(p.Own) != 1 || p.Own[0].Port != "1-4" || fmt.Sprintf("%x", p.Own[0].Digest) != digest {
+		t.Errorf("%+v %v", p, err)
+	}
+	c.Devices[0].Digest = "sha256:ab"
+	if _, err := c.USB(); !errors.Is(err, ErrConfig) {
+		t.Errorf("half a digest: %v", err)
+	}
+	c.Devices[0].Digest, c.Devices[0].Port = "sha256:"+digest, "1-2.1"
+	if _, err := c.USB(); !errors.Is(err, ErrConfig) {
+		t.Errorf("a device of its own on a media port: %v", err)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c, err := Parse(nil)
 	if err != nil || !c.Scan.RequireNamespaces || c.Sources.Watch != "" || len(c.Sources.BlockDevices) > 0 {

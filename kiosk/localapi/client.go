@@ -93,6 +93,12 @@ func (c *Client) Install(ctx context.Context, path string) (Pack, error) {
 	return *reply.Pack, nil
 }
 
+// EndIncident asks for the end of an incident, and reports whether it is over.
+func (c *Client) EndIncident(ctx context.Context) (over bool, err error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbEnd})
+	return reply.Over, err
+}
+
 func (c *Client) ask(ctx context.Context, r Request) (Reply, error) {
 	defer c.until(ctx)()
 	c.id++

@@ -19,6 +19,7 @@
 //	eject      an empty Reply, once the medium's session is over
 //	install    the rule pack of the repository in the folder path is in force, and a Pack says which it is; else an error says
 //	           at which gate it was refused
+//	end-incident  Over: whether the incident has ended, which takes two people who ask for it
 //
 // A Reply with an Error says in a fixed word and a sentence what did not work. A client that breaks these rules gets one
 // last error, if it listens, and is cut off. A complete request, "status" with the id 1:
@@ -205,6 +206,7 @@ const (
 	VerbIssue     Verb = "issue"
 	VerbEject     Verb = "eject"
 	VerbInstall   Verb = "install"
+	VerbEnd       Verb = "end-incident"
 )
 
 // Request is one message of a client.
@@ -221,7 +223,7 @@ type Request struct {
 func (r *Request) check() error {
 	needs, known := map[Verb]struct{ port, class, max, path bool }{
 		VerbStatus: {}, VerbSubscribe: {}, VerbSessions: {max: true}, VerbIssue: {port: true, class: true}, VerbEject: {port: true},
-		VerbInstall: {path: true},
+		VerbInstall: {path: true}, VerbEnd: {},
 	}[r.Verb]
 	switch {
 	case !known:
@@ -245,7 +247,8 @@ type Reply struct {
 	State    *State    `cbor:"3,keyasint,omitempty"`
 	Sessions []Session `cbor:"4,keyasint,omitempty"`
 	Answer   *Answer   `cbor:"5,keyasint,omitempty"`
-	Pack     *Pack     `cbor:"6,keyasint,omitempty"`
+	Over     bool      `cbor:"6,keyasint,omitempty"`
+	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
 }
 
 // Pack is a rule pack that was put in force.

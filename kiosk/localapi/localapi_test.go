@@ -158,10 +158,10 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 	verbs := []Request{{1, VerbStatus, "", "", 0, ""}, {1, VerbSubscribe, "", "", 0, ""}, {1, VerbSessions, "", "", 1, ""},
-		{1, VerbIssue, "p", "c", 0, ""}, {1, VerbEject, "p", "", 0, ""}, {1, VerbInstall, "", "", 0, "/media/stick"}}
+		{1, VerbIssue, "p", "c", 0, ""}, {1, VerbEject, "p", "", 0, ""}, {1, VerbInstall, "", "", 0, "/media/stick"}, {1, VerbEnd, "", "", 0, ""}}
 	for role, may := range map[Roles]string{
 		0: "", RoleScreen: "status subscribe issue eject", RoleStaff: "status subscribe issue eject",
-		RoleSecurity: "status subscribe sessions install", RoleAudit: "status subscribe sessions", RoleAdmin: "status subscribe sessions eject install",
+		RoleSecurity: "status subscribe sessions install end-incident", RoleAudit: "status subscribe sessions", RoleAdmin: "status subscribe sessions eject install end-incident",
 		1 << 7: "",
 	} {
 		var done atomic.Int32
@@ -171,6 +171,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 			Issue:    func(context.Context, Peer, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
 			Install:  func(context.Context, string) (Pack, error) { done.Add(1); return Pack{}, nil },
+			End:      func(context.Context, Peer) (bool, error) { done.Add(1); return true, nil },
 		}, nil)
 		for _, v := range verbs {
 			done.Store(0)

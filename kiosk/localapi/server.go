@@ -32,7 +32,8 @@ type Handler struct {
 	Issue    func(ctx context.Context, peer Peer, port, class string) (Answer, error)
 	Eject    func(ctx context.Context, peer Peer, port string) error
 	Install  func(ctx context.Context, path string) (Pack, error)
-	Failed   func(error) // told of errors that clients do not see; may be nil
+	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
+	Failed   func(error)                                                 // told of errors that clients do not see; may be nil
 }
 
 // Server answers clients. Use NewServer.
@@ -282,6 +283,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			if pack, err = h.Install(ctx, r.Path); err == nil {
 				reply.Pack = &pack
 			}
+		case VerbEnd:
+			reply.Over, err = h.End(ctx, c.peer)
 		}
 	}
 	if err == nil {

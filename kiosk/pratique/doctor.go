@@ -17,6 +17,8 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/config"
+	"pratique/kiosk/keys"
+	"pratique/kiosk/usb"
 	"pratique/rules"
 )
 
@@ -57,6 +59,7 @@ func (p *program) doctor(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	checks := append([]check{kernelCheck()}, configured...)
+	checks = append(checks, usbChecks(cfg)...)
 	checks = append(checks, workerChecks(ctx, cfg, pack)...)
 	checks = append(checks, stateChecks(ctx, dir)...)
 	well := !slices.ContainsFunc(checks, func(c check) bool { return c.State == stateFailed })
@@ -100,6 +103,28 @@ func kernelCheck() check {
 		return check{"kernel", stateFailed, err.Error(), ""}
 	}
 	return check{"kernel", stateOK, fmt.Sprintf("%s on %s", unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Machine[:])), ""}
+}
+
+// usbChecks looks at what keeps the kernel away from the ports for media. Where there are none, nothing is plugged in.
+func usbChecks(cfg config.Config) (out []check) {
+	if len(cfg.Ports) == 0 {
+		return nil
+	}
+	policy, err := cfg.USB()
+	if err != nil {
+		return []check{{"usb-ports", stateFailed, err.Error(), "nothing is screened before the file is corrected"}}
+	}
+	for _, l := range usb.Check("/sys", policy) {
+		c := check{l.Name, stateOK, l.Text, l.Hint}
+		switch {
+		case !l.Holds && l.Required:
+			c.State = stateFailed
+		case !l.Holds:
+			c.State = stateMissing
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // layerWords say what each layer of the jail does, and how to get it where a machine does not grant it. Those without a
@@ -248,11 +273,43 @@ func stateChecks(ctx context.Context, dir string) []check {
 		log.State, log.Text = stateFailed, err.Error()
 	}
 	out = append(out, log, clockCheck(last))
+	if c, ok := enrolledCheck(st); ok {
+		return append(out, c)
+	}
 	key := st.Key()
 	if key.Demo {
 		return append(out, check{"key", stateMissing, fmt.Sprintf("%s is a demonstration key", key.Issuer), "devices refuse its clearances unless they are told otherwise"})
 	}
 	return append(out, check{"key", stateOK, fmt.Sprintf("%s, until %s", key.Issuer, key.NotAfter.UTC().Format(timeFormat)), ""})
+}
+
+// enrolledCheck says where the station's own key is, and whether its site trusts it; nothing if it has none.
+func enrolledCheck(st *kiosk.State) (check, bool) {
+	c := check{"key", stateMissing, "", "pratique keys request asks for its enrolment; until then no clearance is issued"}
+	data, err := st.KeyBox(kiosk.EnrolledKey)
+	if err == nil && data == nil {
+		return c, false
+	}
+	var box *keys.Box
+	if err == nil {
+		box, err = keys.Parse(data)
+	}
+	if err != nil {
+		return check{"key", stateFailed, err.Error(), "restore the key's file, or make and enrol another key"}, true
+	}
+	trust, err := st.Trust()
+	if err != nil {
+		return check{"key", stateFailed, err.Error(), "install the newest trust file again"}, true
+	}
+	c.Text = keyLine(box, trust)
+	public, err := box.Public()
+	if err != nil || trust == nil {
+		return c, true
+	}
+	if listed, found := trust.Station(public.KeyID()); found && listed.RevokedFromLog == nil {
+		c.State, c.Hint = stateOK, ""
+	}
+	return c, true
 }
 
 // clockCheck holds the clock against the log and asks the kernel whether anything keeps it right.

@@ -94,6 +94,19 @@ func TestDoctorSaysWhatTheStateHolds(t *testing.T) {
 	}
 }
 
+// A station whose ports are not guarded, or not there, can screen nothing, and doctor says which.
+func TestT01_DoctorLooksAtThePortsForMedia(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "station.toml")
+	if err := os.WriteFile(config, []byte("[scan]\nrequire_namespaces = false\n[[port]]\npath = \"99-1\"\nname = \"left\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := run(t, "pratique", "doctor", "--json", "--state", t.TempDir(), "--config", config)
+	said := decodeDoctor(t, code, stdout, stderr)
+	if code != 1 || len(said.find("usb-bus", stateFailed))+len(said.find("usb-ports", stateFailed)) == 0 {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
+
 func TestDoctorMissesWhatIsNotThere(t *testing.T) {
 	copied := func(names ...string) string {
 		dir := t.TempDir()

@@ -56,6 +56,15 @@ func dataText(data audit.Data) string {
 		return fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
+	case audit.Administered:
+		text := string(d.What)
+		if d.Reason != "" {
+			text += ": " + string(d.Reason)
+		}
+		if d.Number > 0 {
+			text += fmt.Sprintf(" (%d)", d.Number)
+		}
+		return text
 	}
 	return ""
 }

@@ -6,6 +6,9 @@
 //	pratique clearance show ID | save --out DIR ID
 //	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
 //	pratique audit list | verify
+//	pratique keys new | request | show | rotate
+//	pratique trust key | init | edit | sign | publish | show | install
+//	pratique incident begin | report | end
 //	pratique doctor
 //	pratique version
 //
@@ -31,6 +34,7 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/config"
+	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
 )
 
@@ -71,6 +75,20 @@ var verbs = []verb{
 	{"rules recall", "list clearances that were recalled, or those of a window", (*program).rulesRecall},
 	{"audit list", "list the log", (*program).auditList},
 	{"audit verify", "prove that the log was not changed", (*program).auditVerify},
+	{"keys new", "make the station's key", (*program).keysNew},
+	{"keys request", "ask the root holders to enrol the station's key", (*program).keysRequest},
+	{"keys show", "show the station's keys and whether they are enrolled", (*program).keysShow},
+	{"keys rotate", "let the next key sign", (*program).keysRotate},
+	{"trust key", "make the key of a root holder", (*program).trustKey},
+	{"trust init", "draft the first trust file of a site", (*program).trustInit},
+	{"trust edit", "draft the next one: enrol, revoke, change roots", (*program).trustEdit},
+	{"trust sign", "sign a draft with a root key", (*program).trustSign},
+	{"trust publish", "make a trust file of a draft that enough have signed", (*program).trustPublish},
+	{"trust show", "show a trust file or a draft", (*program).trustShow},
+	{"trust install", "put a trust file in force on this station", (*program).trustInstall},
+	{"incident begin", "stop all clearances at once, and list what to recall", (*program).incidentBegin},
+	{"incident report", "write the recall list, a revocation and the evidence", (*program).incidentReport},
+	{"incident end", "end the incident: two people must ask for it", (*program).incidentEnd},
 	{"doctor", "try what holds the scan processes on this machine, and say what is missing", (*program).doctor},
 	{"version", "say which version this is", (*program).version},
 }
@@ -175,6 +193,14 @@ func (p *program) fail(err error) int {
 		if refused.Code == localapi.CodeDenied {
 			hint = "the station's roster says who may ask for what; Unix groups, who may look after the station"
 		}
+	case errors.Is(err, keys.ErrClosed):
+		hint = "the passphrase or PIN, the TPM or token that the key was made in must be there; nothing was signed"
+	case errors.Is(err, kiosk.ErrTrust):
+		hint = "pratique trust show FILE says what is in it; ask a root holder for the newest one"
+	case errors.Is(err, kiosk.ErrNotEnrolled):
+		hint = "pratique keys show says what is missing"
+	case errors.Is(err, kiosk.ErrIncident):
+		hint = "pratique incident end, by two people, ends it"
 	case errors.Is(err, localapi.ErrNoDaemon):
 		hint = "start the daemon on this state: pratiqued --state DIR --config FILE"
 	case errors.Is(err, errNoPort):

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func runMain(m *testing.M) (int, error) {
 			return 1, err
 		}
 	}
-	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
+	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./kiosk/keyhelper", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
 		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", built.bin + "/"}, names...)...)
 		cmd.Dir = filepath.Join("..", "..")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -89,7 +90,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "replace": replace, "station": station, "publish": publish, "enrol": enrol},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "grab": grab, "replace": replace, "station": station, "publish": publish, "enrol": enrol},
 	})
 }
 
@@ -146,6 +147,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%s ended with exit code %d, want %d", args[1], got, want)
 	}
+}
+
+// grab VAR REGEXP: sets a variable to what the first group of a pattern matches in the file stdout.
+func grab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: grab VAR REGEXP")
+	}
+	text, err := os.ReadFile(ts.MkAbs("stdout"))
+	ts.Check(err)
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(string(text))
+	if len(found) != 2 {
+		ts.Fatalf("stdout does not match %q", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 // publish DIR VERSION [FILE=TEXT...]: the test's security team publishes a small pack, with these files or, where there is no

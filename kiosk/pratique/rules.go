@@ -80,6 +80,10 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 		if err != nil {
 			return err
 		}
+		enrolled, err := st.Enrolled()
+		if err != nil {
+			return err
+		}
 		out := struct {
 			Pack     jsonPack `json:"pack"`
 			Source   string   `json:"source"` // "baseline" or "installed"
@@ -88,7 +92,7 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 			Problem  string   `json:"problem,omitempty"`
 			Stops    bool     `json:"stops"`
 			Recalled int      `json:"recalled"`
-		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), st.Enrolled(), fresh.Text, fresh.Stops, len(recalled)}
+		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), enrolled, fresh.Text, fresh.Stops, len(recalled)}
 		if in.Meta != nil {
 			out.Pack, out.Source = packJSON(in.Meta), "installed"
 		}

@@ -74,8 +74,9 @@ func withoutDaemon(ctx context.Context, flag string) (*localapi.State, error) {
 	st := &localapi.State{Version: 1, Rules: localapi.Rules{Name: pack.Name, Version: pack.Version},
 		Classes: slices.Sorted(maps.Keys(pack.Policies)), Ports: []localapi.Port{}, Problems: []localapi.Problem{{Code: "no-daemon", Text: "No daemon runs on this state: start pratiqued, or screen with pratique screen."}}}
 	return st, withState(ctx, flag, func(s *kiosk.State) error {
-		st.Station, st.Demo = s.Key().Issuer, s.Key().Demo
-		return nil
+		enrolled, err := s.Enrolled()
+		st.Station, st.Demo = s.Key().Issuer, s.Key().Demo && !enrolled
+		return err
 	})
 }
 

@@ -34,6 +34,7 @@ type daemon struct {
 	health  *health
 	want    kiosk.Screening
 	packs   rulePacks
+	lost    chan error // what the station cannot go on without
 }
 
 // run is the daemon's life. It returns nil after ctx ended, and not before everything that it started has.
@@ -55,7 +56,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer state.Close()
-	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster)}
+	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster), lost: make(chan error, 1)}
+	closeKey, err := d.openKey(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeKey()
 	d.packs.cfg = kiosk.PackConfig{Root: root, Baseline: shipped, Tighten: cfg.Apply}
 	if err := d.loadPacks(ctx); err != nil {
 		return err
@@ -66,7 +72,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked,
+	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, End: d.endIncident,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
@@ -110,6 +116,8 @@ func (d *daemon) run(ctx context.Context) error {
 			d.checkup(ctx)
 		case err := <-served: // only if it failed
 			return fmt.Errorf("local socket: %w", err)
+		case err := <-d.lost:
+			return err
 		case <-ctx.Done():
 			d.log.Info("the station ends")
 			return nil
@@ -249,6 +257,8 @@ func (d *daemon) checkup(ctx context.Context) {
 	}
 	d.health.set("disk", diskAilment(d.options.state))
 	d.health.set("roster", d.people.ailment())
+	d.health.set("key", d.keyAilment())
+	d.health.set("trust", d.trustAilment())
 	none := ailment{}
 	if len(d.ports()) == 0 {
 		none = ailment{"No port is configured, so nothing can be plugged in.", false}
@@ -261,7 +271,7 @@ func (d *daemon) checkup(ctx context.Context) {
 
 // guardAilment says what is missing of what keeps the kernel's drivers away from media.
 func (d *daemon) guardAilment() ailment {
-	policy, err := usbPolicy(d.cfg)
+	policy, err := d.cfg.USB()
 	if err != nil {
 		return ailment{"The USB ports of the configuration contradict each other.", true}
 	}

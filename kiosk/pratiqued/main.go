@@ -1,7 +1,7 @@
 // Command pratiqued is the station's daemon: it sees what is plugged in, has it screened, and signs clearances for people
 // who may have them.
 //
-//	pratiqued [--config FILE] [--state DIR] [--socket PATH] [--workers DIR] [--gate PATH]
+//	pratiqued [--config FILE] [--state DIR] [--socket PATH] [--workers DIR] [--gate PATH] [--secret FILE] [--tpm DEVICE]
 //
 // It holds the log and the signing key, and parses not one byte of a medium: that is done in jailed processes of their own,
 // which it starts, bounds and kills (packages kiosk/worker, kiosk/usb). What people see and ask for goes over one local
@@ -11,6 +11,9 @@
 // watched folder of images; block devices. Without a file that says so nothing can be plugged in. Whatever else a person
 // should know is a problem in the station's state, and some keep it from issuing clearances: USB ports that cannot be seen
 // to be guarded, a disk that is almost full, no roster.
+//
+// A station whose site enrolled its key signs with that and with no other; if the key cannot be opened it screens and issues
+// nothing. A station that nobody enrolled signs with the demonstration key, which devices refuse.
 //
 // SIGTERM ends it: scans are stopped and recorded as such. It may be killed at any moment; the next start closes in the log
 // what was cut off, and issues nothing late. The journal (standard error) names ports, states, words and numbers, never
@@ -33,7 +36,9 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/config"
+	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
+	"pratique/kiosk/usb"
 )
 
 // options are the flags.
@@ -43,6 +48,8 @@ type options struct {
 	socket  string
 	workers string
 	gate    string
+	secret  string
+	tpm     string
 }
 
 func main() {
@@ -80,6 +87,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	set.StringVar(&o.socket, "socket", "", "`PATH` of the local socket (default: "+localapi.ServiceSocket+", or in another state folder)")
 	set.StringVar(&o.workers, "workers", "", "`DIR` of the scan processes (default: beside this program)")
 	set.StringVar(&o.gate, "gate", "", "`PATH` of usbgate's socket (default: start usbgate, which takes root)")
+	set.StringVar(&o.secret, "secret", "", "`FILE` with the passphrase or PIN of the station's key, such as a systemd credential")
+	set.StringVar(&o.tpm, "tpm", keys.DefaultTPM, "`DEVICE` of the TPM")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			set.SetOutput(stderr)
@@ -113,6 +122,8 @@ func hintFor(err error) string {
 		return "the state folder must be this user's, writable, with free space; --state names another"
 	case errors.Is(err, kiosk.ErrBrokenLog):
 		return "keep the folder for the auditor: pratique audit verify names the first bad record"
+	case errors.Is(err, usb.ErrGate):
+		return "usbgate guards the USB ports: start it, then this program; what is plugged in is to be plugged in anew"
 	case errors.Is(err, kiosk.ErrWorkers):
 		return "scanworker and yaraworker belong beside this program, and the kernel must grant their jail: pratique doctor says more"
 	}

@@ -65,6 +65,7 @@ type desk struct {
 	config             string
 	cmd                *exec.Cmd
 	stderr             bytes.Buffer
+	more               []string // flags
 }
 
 func newDesk(t testing.TB, classes string) *desk {
@@ -96,7 +97,7 @@ func (d *desk) roster(classes string) {
 func (d *desk) start() {
 	d.t.Helper()
 	d.stderr.Reset()
-	d.cmd = exec.Command(filepath.Join(built.bin, "pratiqued"), "--config", d.config, "--state", d.state)
+	d.cmd = exec.Command(filepath.Join(built.bin, "pratiqued"), append([]string{"--config", d.config, "--state", d.state}, d.more...)...)
 	d.cmd.Env, d.cmd.Stderr = []string{}, &d.stderr
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"pratique/kiosk"
-	"pratique/kiosk/config"
 	"pratique/kiosk/usb"
 )
 
@@ -39,29 +35,11 @@ type usbPorts struct {
 // hold is a refused device whose port was switched off. While it is, that nothing is there means nothing.
 type hold struct {
 	digest [32]byte
-	code   usb.Code
 	timer  *time.Timer // says that the port is empty if nothing comes back
 }
 
-// usbPolicy is the configuration in the words of package usb.
-func usbPolicy(cfg config.Config) (usb.Policy, error) {
-	p := usb.Policy{Media: map[string]string{}}
-	for _, port := range cfg.Ports {
-		p.Media[port.Path] = port.Name
-	}
-	for _, d := range cfg.Devices {
-		own := usb.Own{Port: d.Port, Name: d.Name}
-		digest, err := hex.DecodeString(strings.TrimPrefix(d.Digest, "sha256:"))
-		if err != nil || copy(own.Digest[:], digest) != len(own.Digest) {
-			return usb.Policy{}, fmt.Errorf("%w: the digest of %q", config.ErrConfig, d.Name)
-		}
-		p.Own = append(p.Own, own)
-	}
-	return p, p.Check()
-}
-
 func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
-	policy, err := usbPolicy(d.cfg)
+	policy, err := d.cfg.USB()
 	if err != nil {
 		return err
 	}
@@ -77,10 +55,18 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 	if err := u.gate.Defaults(); err != nil {
 		return errors.Join(err, u.gate.Close())
 	}
+	// A station that was killed while a port was off left it off. What is in it comes back now, under guard, as if it were
+	// plugged in: it was refused for what it is, and is again.
+	for _, port := range usb.Off(sysfs, policy) {
+		if err := u.gate.Enable(port); err != nil {
+			d.log.Warn("a port cannot be switched on", "port", port, "error", err)
+		}
+	}
 	events, err := usb.Watch(ctx, sysfs, policy)
 	if err != nil {
 		return errors.Join(err, u.gate.Close())
 	}
+	sources.Go(func() { u.keepGuard(ctx) })
 	sources.Go(func() {
 		u.work(events)
 		// Sessions end before the gate does: it takes back what their media were given.
@@ -88,6 +74,33 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 		d.complain(u.gate.Close())
 	})
 	return nil
+}
+
+// keepGuard has usbgate set the kernel's defaults again and again: for a controller that came later, and because its answer
+// proves that it is there.
+func (u *usbPorts) keepGuard(ctx context.Context) {
+	again := time.NewTicker(checkupTime)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+			u.complain(u.gate.Defaults())
+		}
+	}
+}
+
+// complain says what went wrong. Without usbgate no device can be let in, and none that lives be killed: that ends the station,
+// and whoever starts it again starts another gate.
+func (u *usbPorts) complain(err error) {
+	u.daemon.complain(err)
+	if errors.Is(err, usb.ErrGate) {
+		select {
+		case u.lost <- err:
+		default: // it has been said
+		}
+	}
 }
 
 func (u *usbPorts) gateConfig() usb.GateConfig {
@@ -173,12 +186,10 @@ func (u *usbPorts) attach(d usb.Device, decision usb.Decision) {
 	u.complain(u.station.Plug(d.Port, kiosk.Plugged{Open: func(ctx context.Context) (*kiosk.Medium, error) { return u.open(ctx, d, decision) }}))
 }
 
-// open lets a device live, and has it read. When the medium is closed, the device is dead again.
+// open lets a device live, and has it read. When the medium is closed, the device is dead again. Its node belongs to the
+// reader's user for as long as the reader takes to open it; what is open stays open.
 func (u *usbPorts) open(ctx context.Context, d usb.Device, decision usb.Decision) (*kiosk.Medium, error) {
-	back := func() {
-		u.complain(u.gate.TakeBack(d))
-		u.complain(u.gate.Deauthorise(d.Port))
-	}
+	back := func() { u.complain(u.gate.Deauthorise(d.Port)) }
 	err := u.gate.Authorise(d, decision.Interface)
 	if err == nil {
 		err = u.gate.HandOver(d)
@@ -189,10 +200,12 @@ func (u *usbPorts) open(ctx context.Context, d usb.Device, decision usb.Decision
 	}
 	m, err := kiosk.OpenUSB(ctx, u.want, kiosk.USBDevice{Bus: d.Bus, Address: d.Address, Configuration: decision.Config,
 		Interface: decision.Interface, VID: d.Vendor, PID: d.Product, Serial: d.Serial})
+	u.complain(u.gate.TakeBack(d))
 	if err != nil {
 		back()
 		return nil, err
 	}
+	m.Untouched = func() bool { return usb.Untouched(sysfs, d) }
 	shut := m.Shut
 	m.Shut = func() {
 		if shut != nil {
@@ -207,8 +220,13 @@ func (u *usbPorts) open(ctx context.Context, d usb.Device, decision usb.Decision
 // refused again without another entry.
 func (u *usbPorts) refuse(d usb.Device, decision usb.Decision) {
 	u.complain(u.gate.Deauthorise(d.Port))
-	again := u.hold(d, decision.Code)
 	name, media := u.policy.Socket(d.Port)
+	off, again := media && u.forItself(d, decision.Code), false
+	if off {
+		again = u.hold(d)
+	} else {
+		u.release(d.Port)
+	}
 	if media {
 		u.complain(u.station.AddPort(kiosk.PortConfig{ID: d.Port, Name: name}))
 	}
@@ -219,27 +237,33 @@ func (u *usbPorts) refuse(d usb.Device, decision usb.Decision) {
 			u.complain(err)
 		}
 	}
-	// A port that was off and on again would look like a stick that was plugged in anew.
-	if !media || decision.Code == usb.PresentAtStart {
+	if !off {
 		return
 	}
-	if err := u.gate.Disable(d.Port); err != nil {
+	if err := u.gate.Disable(d.Port); err != nil { // it stays on, so it shows when what is there is pulled
 		u.complain(err)
+		u.release(d.Port)
 		return
 	}
 	time.AfterFunc(usb.HoldOff, func() { u.complain(u.gate.Enable(d.Port)) })
 }
 
+// forItself reports whether a device would be refused however it came. Else its port stays on: off and on again would look
+// like a stick that was plugged in anew, and it would be read.
+func (u *usbPorts) forItself(d usb.Device, code usb.Code) bool {
+	return !code.Arrival() || usb.Decide(d, u.policy).Action == usb.Refuse
+}
+
 // hold notes a refusal, and reports whether it is that of a device that came back as it was.
-func (u *usbPorts) hold(d usb.Device, code usb.Code) (again bool) {
+func (u *usbPorts) hold(d usb.Device) (again bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	old := u.held[d.Port]
 	if old != nil {
 		old.timer.Stop()
-		again = old.digest == d.Digest && old.code == code
+		again = old.digest == d.Digest
 	}
-	h := &hold{digest: d.Digest, code: code}
+	h := &hold{digest: d.Digest}
 	h.timer = time.AfterFunc(usb.HoldOff+returnTime, func() {
 		u.mu.Lock()
 		mine := u.held[d.Port] == h
@@ -247,7 +271,7 @@ func (u *usbPorts) hold(d usb.Device, code usb.Code) (again bool) {
 			delete(u.held, d.Port)
 		}
 		u.mu.Unlock()
-		if mine && code != usb.PresentAtStart {
+		if mine {
 			u.gone(d.Port)
 		}
 	})
@@ -268,8 +292,7 @@ func (u *usbPorts) release(port string) {
 func (u *usbPorts) holds(port string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	h := u.held[port]
-	return h != nil && h.code != usb.PresentAtStart
+	return u.held[port] != nil
 }
 
 // gone tells the station that a port is empty. One that it never heard of is none of its own.

@@ -26,8 +26,10 @@ func Ready(layers []Layer) bool {
 	return len(layers) > 0 && !slices.ContainsFunc(layers, func(l Layer) bool { return l.Required && !l.Holds })
 }
 
-// hubDriver is the only driver that may be on a media port.
-const hubDriver = "hub"
+// holders are what may hold an interface on a media port. usbfs is no driver: it is the kernel's word for a program that has
+// claimed the interface through the device's node, as usbreader does. That is open to nobody else but root, and as long as one
+// program has it no other one can.
+var holders = []string{"hub", "usbfs"}
 
 // Check looks whether the kernel stays away from media. root is where sysfs is, /sys. What cannot be looked at does not hold.
 // That nothing detaches a driver and gives it back later is not to be seen here: usbreader never asks for it.
@@ -95,7 +97,7 @@ func (t tree) checkDrivers(names []string, p Policy) Layer {
 			continue
 		}
 		target, err := t.root.Readlink(path.Join(devicesDir, name, "driver"))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && path.Base(target) == hubDriver {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && slices.Contains(holders, path.Base(target)) {
 			continue
 		}
 		l.Holds = false
@@ -122,6 +124,21 @@ func (t tree) checkPorts(p Policy) Layer {
 		}
 	}
 	return l
+}
+
+// Off names the media ports that are switched off. A port that is not there is not one of them.
+func Off(root string, p Policy) (ports []string) {
+	t, err := openTree(root)
+	if err != nil {
+		return nil
+	}
+	defer t.close()
+	for _, port := range slices.Sorted(maps.Keys(p.Media)) {
+		if value, err := t.line(path.Join(devicesDir, portDir(port), "disable")); err == nil && value == "1" {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // portDir is where sysfs has what belongs to a port, whether something is on it or not.

@@ -61,6 +61,9 @@ const (
 	TwoInOneSocket Code = "two-in-one-socket"  // both halves of a USB 3 socket are in use at once
 )
 
+// Arrival reports whether a device was refused for how it came and not for what it is. Plugged in anew, it may be let in.
+func (c Code) Arrival() bool { return c == PresentAtStart || c == ReturnedAs || c == TwoInOneSocket }
+
 // Decision is what Decide or Ports made of a device. Text is for staff.
 type Decision struct {
 	Action    Action

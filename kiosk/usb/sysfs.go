@@ -166,8 +166,24 @@ func number(dir *os.Root, name string) (int, error) {
 	return n, nil
 }
 
-// Drivers names the kernel's drivers that hold an interface of a port's device. On a medium there must be none: before it is
-// read, and when its session ends. A port with nothing on it has none.
+// Untouched reports whether a device is there as it was when it was seen, the same insertion of it, and neither a driver nor a
+// program has an interface of it. It is asked when a medium was read and before anything is signed. What cannot be looked at
+// is not untouched.
+func Untouched(root string, d Device) bool {
+	t, err := openTree(root)
+	if err != nil {
+		return false
+	}
+	defer t.close()
+	drivers, err := t.drivers(d.Port)
+	if err != nil || len(drivers) > 0 {
+		return false
+	}
+	now, there := t.device(d.Port)
+	return there && now.Fault == "" && now.same(d)
+}
+
+// Drivers names the kernel's drivers that hold an interface of a port's device. A port with nothing on it has none.
 func Drivers(root, port string) (drivers []string, err error) {
 	t, err := openTree(root)
 	if err != nil {

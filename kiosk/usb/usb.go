@@ -28,8 +28,9 @@
 // It was never authorised, so there is no configuration, no interface and no driver. Before a usbreader may start, its port is
 // to be switched off as well (Gate.Disable), because libusb looks at every device that there is. A port without power
 // cannot see that a stick was pulled. So it is switched on again after HoldOff: whatever is still there comes back as a
-// new device, and is refused again. Two refusals are not for what a device is but for how it came, PresentAtStart and
-// ReturnedAs: switching the port off and on would look like plugging it in anew, so those ports are left as they are.
+// new device, and is refused again. Three refusals are not for what a device is but for how it came, PresentAtStart,
+// ReturnedAs and TwoInOneSocket (Code.Arrival): switching the port off and on would look like plugging it in anew, so those
+// ports are left as they are, unless what is there now would be refused in any case.
 //
 // # What it trusts
 //

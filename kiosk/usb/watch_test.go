@@ -408,7 +408,8 @@ func TestCheckSeesEachLayer(t *testing.T) {
 		{"interfaces live on one bus", func(s *usbtest.Tree) { s.Set("devices/pci/usb2/interface_authorized_default", "1") }, "usb-interfaces", false},
 		{"no such switch", func(s *usbtest.Tree) { os.Remove(s.Path("devices/pci/usb1/interface_authorized_default")) }, "usb-interfaces", false},
 		{"a driver on a media port", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usb-storage") }, "usb-no-driver", false},
-		{"the program that lends devices to others", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usbfs") }, "usb-no-driver", false},
+		{"the reader at work", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usbfs") }, "", true},
+		{"what lends devices to others", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usbip-host") }, "usb-no-driver", false},
 		{"the hub driver on a media port", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "hub") }, "", true},
 		{"a port without a switch", func(s *usbtest.Tree) { os.Remove(s.Path("devices/pci/usb2/2-0:1.0/usb2-port2/disable")) }, "usb-ports", false},
 		{"a boot with everything alive", func(s *usbtest.Tree) { s.Set("module/usbcore/parameters/authorized_default", "-1") }, "usb-from-boot", true},
@@ -443,6 +444,52 @@ func TestCheckSeesEachLayer(t *testing.T) {
 		if Ready(layers) || len(layers) == 0 {
 			t.Errorf("%s: ready", name)
 		}
+	}
+}
+
+// Before a clearance is signed, sysfs is asked once more: what was read is still there, and nobody has it.
+func TestT02_WhatIsNotWhatWasReadIsSeen(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(s *usbtest.Tree)
+		want  bool
+	}{
+		{"nothing", func(*usbtest.Tree) {}, true},
+		{"another device elsewhere", func(s *usbtest.Tree) { s.Plug("1-3", 6, usbtest.Keyboard(), []string{"1.0"}) }, true},
+		{"pulled", func(s *usbtest.Tree) { s.Unplug("1-2") }, false},
+		{"pulled and plugged in again", func(s *usbtest.Tree) { s.Unplug("1-2"); s.Plug("1-2", 6, usbtest.Stick(1), []string{"1.0"}) }, false},
+		{"another one at its address", func(s *usbtest.Tree) { s.Unplug("1-2"); s.Plug("1-2", 5, usbtest.Stick(2), []string{"1.0"}) }, false},
+		{"not readable", func(s *usbtest.Tree) { s.Remove("1-2", "descriptors") }, false},
+		{"a driver has it", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usb-storage") }, false},
+		{"a program has it", func(s *usbtest.Tree) { s.Bind("1-2:1.0", "usbfs") }, false},
+		{"no tree", func(s *usbtest.Tree) { os.RemoveAll(s.Path("bus")) }, false},
+	} {
+		s := usbtest.New(t, 1)
+		s.Plug("1-2", 5, usbtest.Stick(1), []string{"1.0"})
+		d := scanTree(t, s)[0]
+		tt.spoil(s)
+		if got := Untouched(s.Dir, d); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	if Untouched("/nowhere", Device{Port: "1-2"}) {
+		t.Error("no tree")
+	}
+}
+
+func TestPortsThatAreOffAreNamed(t *testing.T) {
+	s := usbtest.New(t, 2)
+	p := Policy{Media: map[string]string{"1-1": "left", "2-1": "left", "1-3": "right", "9-9": "nowhere"}}
+	if got := Off(s.Dir, p); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	s.Set("devices/pci/usb2/2-0:1.0/usb2-port1/disable", "1")
+	s.Set("devices/pci/usb1/1-0:1.0/usb1-port2/disable", "1") // none of the policy's
+	if got := Off(s.Dir, p); !slices.Equal(got, []string{"2-1"}) {
+		t.Errorf("%q", got)
+	}
+	if got := Off("/nowhere", p); len(got) != 0 {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -15,7 +15,7 @@
 // through names that were checked letter by letter, and the kernel refuses to leave those directories (openat2).
 //
 // What is left to it: of root's rights CAP_CHOWN alone, for giving a device node to the reader; root's files, which the
-// switches in sysfs are; and the calls of sandbox.UsbGate. It cannot bind any driver to a medium's interface: authorising one
+// switches in sysfs are; and the calls of sandbox.USBGate. It cannot bind any driver to a medium's interface: authorising one
 // probes none, and for a hub the kernel's hub driver alone is asked. On the whole bus the kernel is told to offer nothing to
 // drivers by itself, so that one that is loaded late takes nothing either. Another program of root's could still bind one,
 // so an interface that has a driver is refused.
@@ -24,7 +24,7 @@
 //
 // The Go binding of libusb takes no open descriptor, so usbreader must open the node by itself. Its owner is
 // changed, not its group or mode: whatever the mode was, others gain nothing. Of all nodes on the machine that user owns
-// this one, and only until it is taken back, which happens before the reader's next start. The node is held while
+// this one, and only until it is taken back, which happens as soon as usbreader has it open. The node is held while
 // sysfs is asked whether it is that of the device on the port, so it cannot be another one's.
 //
 // When the socket ends, pratiqued has ended or has been killed. Then every medium is de-authorised, every node taken back,
@@ -81,7 +81,7 @@ func run(args []string, words io.Writer) int {
 	if err := dropRights(); err != nil {
 		return fail(sandbox.ExitSandbox, err)
 	}
-	if _, err := sandbox.Enter(sandbox.UsbGate); err != nil {
+	if _, err := sandbox.Enter(sandbox.USBGate); err != nil {
 		return fail(sandbox.ExitSandbox, err)
 	}
 	s.serve(socket)

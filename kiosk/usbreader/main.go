@@ -6,7 +6,8 @@
 //	usbreader usb BUS ADDRESS probe NAME    attacks its own jail instead; package probe says how
 //
 // It opens the device through gousb, asks it what units it has, closes the jail of package sandbox, says so (lun.Ready), and
-// serves each unit on its channel (package blocks) until the channels are closed or the device is of no use any more. Before
+// serves each unit on its channel (package blocks) until the channels are closed or the device is of no use any more. When all
+// are closed it asks the device once more whether it is what it was, and how it ends says so. Before
 // the jail it parses a device's descriptors and its answers to a few commands, under Landlock, which holds since before its
 // first Go instruction (package early). Everything else that a device sends passes through unread.
 //
@@ -14,7 +15,7 @@
 // holds no key and no file. What it could do, fallen, is to give the device other orders than to read, and to lie about what
 // it read, as the device itself can.
 //
-// The exit codes are those of package lun, 0 after the last channel was closed, and 70 if the jail could not be closed.
+// The exit codes are those of package lun, and 70 if the jail could not be closed.
 //
 // The two settings below keep the Go runtime from reading the number of processors again and again, from files that a
 // jailed process cannot open.
@@ -139,7 +140,10 @@ func run(args []string) error {
 	if err := say(report, layers, device.Units); err != nil {
 		return err
 	}
-	return serve(device.Units, channels)
+	if err := serve(device.Units, channels); err != nil {
+		return err
+	}
+	return device.Confirm(context.Background())
 }
 
 // parse reads the arguments behind the mode.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pratique/kiosk/usb/lun"
 	"pratique/scanner/blocks"
 	"pratique/scanner/frame"
@@ -27,6 +29,10 @@ const (
 	CodeDeviceChanged = "device-changed"  // another medium, or another size, than when it was opened
 	CodeReaderDied    = "reader-died"     // the process that read it died
 )
+
+// finishTimeout is longer than usbreader asks a device that is slow to say that it is what it was: its own limit, and that of
+// the command that it may be in.
+const finishTimeout = 45 * time.Second
 
 // DefaultOpenTimeout is for StartReader as a whole: usbreader's own limit on a device that is slow to be ready, and some.
 const DefaultOpenTimeout = 45 * time.Second
@@ -215,6 +221,42 @@ func (r *Reader) Err() error {
 		return fmt.Errorf("%w: usbreader %s", ErrStart, r.process.end())
 	}
 	return &DeviceError{CodeReaderDied, "The process that reads the device " + r.process.end() + "."}
+}
+
+// Finish ends the reading: the channels say so to the process, which asks the device once more whether it is what it was when
+// it was opened, and ends. It returns what Err returns then, or why ctx ended. Before it, nobody knows that the device
+// that was read last is the one that was read first.
+func (r *Reader) Finish(ctx context.Context) error {
+	for _, u := range r.Units {
+		if u.Blocks == nil {
+			continue
+		}
+		// Closing is not enough while another process has the channel too. One that has ended already is at its end.
+		if err := hangUp(u.Blocks); err != nil && !errors.Is(err, unix.ENOTCONN) {
+			return fmt.Errorf("worker: end a channel: %w", err)
+		}
+	}
+	timer := time.NewTimer(finishTimeout)
+	defer timer.Stop()
+	select {
+	case <-r.process.exited:
+		return r.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return &DeviceError{CodeSilent, "The device did not say in time that it is what it was."}
+	}
+}
+
+// hangUp tells the other end of a channel that nothing more will be asked.
+func hangUp(channel *os.File) error {
+	conn, err := channel.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) { failed = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	return errors.Join(err, failed)
 }
 
 // Close kills the process, waits until it is reaped, and closes the channels. It may be called again.

@@ -259,6 +259,53 @@ func TestT02_ReaderThatEndsIsAnOutcome(t *testing.T) {
 	}
 }
 
+// TestT02_ReaderIsAskedAtTheEnd: a scan of the last byte says nothing about what the device did then.
+func TestT02_ReaderIsAskedAtTheEnd(t *testing.T) {
+	for how, want := range map[string]string{"serves": "", "serves-changed": CodeDeviceChanged, "gone": CodeGone} {
+		r, err := StartReader(context.Background(), stickAt(fake(t, how)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := unix.Dup(int(r.Units[0].Blocks.Fd())) // a scanworker's end that is still open
+		if err != nil {
+			t.Fatal(err)
+		}
+		if how == "gone" { // it is when it is read
+			if c, err := blocks.NewClient(r.Units[0].Blocks, 8<<20, 512); err != nil {
+				t.Error(err)
+			} else if _, err := c.ReadAt(make([]byte, 512), 7<<20); err == nil {
+				t.Error("a device that is gone was read")
+			}
+		}
+		err = r.Finish(t.Context())
+		var device *DeviceError
+		switch {
+		case want == "":
+			if err != nil {
+				t.Errorf("%s: %v", how, err)
+			}
+		case !errors.As(err, &device) || device.Code != want:
+			t.Errorf("%s: %v, want %s", how, err, want)
+		}
+		if again := r.Finish(t.Context()); fmt.Sprint(again) != fmt.Sprint(err) {
+			t.Errorf("%s: asked again: %v", how, again)
+		}
+		unix.Close(theirs)
+		r.Close()
+	}
+	r, err := StartReader(context.Background(), stickAt(fake(t, "serves-for-ever")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	why := errors.New("why")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, why)
+	defer cancel()
+	if err := r.Finish(ctx); err != why {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestReaderEndsWithItsContext(t *testing.T) {
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(context.Background())

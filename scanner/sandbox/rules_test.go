@@ -101,7 +101,7 @@ func run(t *testing.T, filter []unix.SockFilter, arch, nr uint32, args [6]uint64
 
 func TestT03_EveryCallGetsWhatItsRuleSays(t *testing.T) {
 	const pid = 4711
-	for _, role := range append(slices.Clone(roles), UsbGate) {
+	for _, role := range append(slices.Clone(roles), USBGate) {
 		policy, err := Rules(role, pid)
 		if err != nil {
 			t.Fatal(err)

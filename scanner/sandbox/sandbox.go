@@ -47,7 +47,7 @@ const (
 	ScanWorker      // pure Go; parses the medium
 	YARAWorker      // cgo; libyara matches content
 	Compiler        // cgo; libyara compiles rules
-	UsbGate         // pure Go; root; switches USB ports, and sees no byte of a medium
+	USBGate         // pure Go; root; switches USB ports, and sees no byte of a medium
 	USBReader       // cgo; libusb, with one open USB device
 )
 
@@ -167,7 +167,7 @@ func Rules(role Role, pid int) (Policy, error) {
 	case Compiler:
 		memory, fileSize = compileMemory, maxCompiled
 		p.Calls = append(goCalls(pid), cCalls...)
-	case UsbGate:
+	case USBGate:
 		return gatePolicy(pid), nil
 	case USBReader:
 		memory, descriptors = readerMemory, polled

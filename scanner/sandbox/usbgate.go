@@ -18,7 +18,7 @@ const (
 // for processes that open nothing.
 func gatePolicy(pid int) Policy {
 	return Policy{
-		Role:   UsbGate,
+		Role:   USBGate,
 		Layers: []Layer{DumpableOff, NoNewPrivs, Rlimits, Seccomp},
 		Limits: []Limit{
 			{unix.RLIMIT_AS, "address space", addressSpace},

@@ -6,8 +6,8 @@ import (
 )
 
 // What usbgate may do beyond the other roles is these two calls, and what it may do less than they is seen here too.
-func TestT03_UsbGateOpensAndChangesOwnersAndNothingElse(t *testing.T) {
-	gate, err := Rules(UsbGate, 1)
+func TestT03_USBGateOpensAndChangesOwnersAndNothingElse(t *testing.T) {
+	gate, err := Rules(USBGate, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

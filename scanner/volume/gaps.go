@@ -172,6 +172,9 @@ func (m *mapper) hidden(g gap, off int64, b []byte) (start, end int64) {
 
 // hiddenVolume notes what begins at start, by the sign that was found there and any other.
 func (m *mapper) hiddenVolume(g gap, start int64, sign hit) (from, to int64) {
+	if sign.name == "iso9660" && m.session(g, start) {
+		return start, g.end
+	}
 	m.find("volume-outside-partitions", report.Warn, start, "A volume lies where no partition is.")
 	b, _ := m.read(start, min(probeBytes, g.end-start))
 	hits := identify(b)

@@ -7,7 +7,7 @@ type Candidate struct {
 	ID         int // index in Layout.Volumes; volumes are numbered in order of their start
 	Start      int64
 	Bytes      int64
-	FileSystem string // "fat12", "fat16", "fat32", "exfat", "ntfs", "ext2", "ext3", "ext4": there is a reader; any other name is refused by name
+	FileSystem string // "fat12", "fat16", "fat32", "exfat", "ntfs", "ext2", "ext3", "ext4", "iso9660", "udf": there is a reader; any other name is refused by name
 	What       string // "GPT partition 2", "whole device", …
 }
 

@@ -287,8 +287,9 @@ func (m *mapper) candidate(start, bytes int64, h hit, what string) {
 		bytes = min(bytes, h.bytes)
 	}
 	for _, c := range m.layout.Volumes {
-		if c.Start == start && c.Bytes == bytes && c.FileSystem == h.name {
-			return // found before, through another table
+		// Found before, through another table. A disc may be shorter as a partition of itself, and is the same disc.
+		if c.Start == start && c.FileSystem == h.name && (c.Bytes == bytes || optical(h.name) && c.Bytes > bytes) {
+			return
 		}
 	}
 	if len(m.layout.Volumes) >= report.MaxVolumes {

@@ -96,6 +96,9 @@ func (m *mapper) readTables() (whole []hit) {
 	if sector != nil && m.isTable(sector, entries, whole) {
 		m.readMBR(entries, gptSector)
 	}
+	if slices.ContainsFunc(whole, isAppleMap) && m.readApple() {
+		whole = slices.DeleteFunc(whole, isAppleMap)
+	}
 	if gptSector != 0 && !guarded {
 		m.find("gpt-unguarded", report.Warn, 0, "There is a GUID partition table that the master boot record does not announce.")
 	}

@@ -64,6 +64,9 @@ var signatures = []signature{
 	{"udf", 0x8001, "NSR0", nil}, {"udf", 0x8001, "BOOT2", nil}, {"udf", 0x8001, "TEA01", nil}, {"udf", 0x8001, "CDW02", nil},
 	{"udf", 0x8001, "BEA01", nil}, {"udf", 0x8801, "BEA01", nil}, {"udf", 0x9001, "BEA01", nil},
 	{"udf", 0x8801, "NSR0", nil}, {"udf", 0x9001, "NSR0", nil}, {"udf", 0x9801, "NSR0", nil}, {"udf", 0xA001, "NSR0", nil},
+	// Behind the descriptors of ISO 9660, of which a disc that starts computers and has every tree has five and more.
+	{"udf", 0xA801, "NSR0", nil}, {"udf", 0xB001, "NSR0", nil}, {"udf", 0xB801, "NSR0", nil}, {"udf", 0xC001, "NSR0", nil},
+	{"udf", 0xC801, "NSR0", nil}, {"udf", 0xD001, "NSR0", nil}, {"udf", 0xD801, "NSR0", nil}, {"udf", 0xE001, "NSR0", nil},
 	{"lvm2", 0, "LABELONE", nil}, {"lvm2", 512, "LABELONE", nil}, {"lvm2", 1024, "LABELONE", nil}, {"lvm2", 1536, "LABELONE", nil},
 	{"md", 0, "\xfc\x4e\x2b\xa9\x00\x00\x00\x00", func(s []byte) bool { return le.Uint32(s[8:]) == 90 || le.Uint32(s[8:]) == 91 }},
 	{"md", 0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil}, {"md", 4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", nil},
@@ -194,6 +197,11 @@ func (g *signature) hit(sector []byte) hit {
 		size, sectors := int64(le.Uint16(sector[11:])), le.Uint64(sector[40:])
 		if powerOfTwo(uint32(size), 512, 4096) && sectors > 0 && sectors < 1<<40 {
 			return hit{g.name, int64(sectors+1) * size}
+		}
+	case "iso9660":
+		// Only a primary descriptor says how long a volume is; of a disc in sessions it is that of one.
+		if block := int64(le.Uint16(sector[128:])); sector[0] == 1 && powerOfTwo(uint32(block), 512, 2048) {
+			return hit{g.name, int64(le.Uint32(sector[80:])) * block}
 		}
 	case "ext2":
 		return hitExt(sector)

@@ -2,7 +2,7 @@
 //
 // It trusts nothing on the medium. Partition tables are read in every way in which they can be read; each region that a
 // table, a gap or the whole device gives is probed for every file system; all that match are read. The readers below this
-// package (fat, exfat, ntfs, ext) turn one volume into entries. They hand out where content lies and never read it: the scanner
+// package (fat, exfat, ntfs, ext, iso9660, udf) turn one volume into entries. They hand out where content lies and never read it: the scanner
 // does, in the order of the medium, so that each block leaves it once.
 //
 // What is learned about a medium is never an error here: it is a finding, an outcome, or a class. An error means that the
@@ -48,6 +48,8 @@ type Extent struct {
 
 // Entry is a file, an empty or full directory, a stream, or an area (unallocated space, a lost chain).
 type Entry struct {
+	// Tree says in which of a Forest's trees the path is; 0 elsewhere.
+	Tree int
 	Path string // WTF-8 as stored, components joined with '/', no leading slash; for an area a description
 	Kind report.Kind
 	Size int64 // bytes of content
@@ -100,6 +102,29 @@ type FileSystem interface {
 	// Walk calls emit once for each entry, in an order of its choice, with paths that are never empty. It returns an error
 	// only if emit returned one or ctx ended, and then that error. An Entry and its slices belong to emit's callee.
 	Walk(ctx context.Context, opts Options, emit func(Entry) error) (Summary, error)
+}
+
+// Forest is a FileSystem that names its content in more than one way: a disc has the short names of ISO 9660, those of
+// Rock Ridge for Unix and those of Joliet for Windows, and a device shows one of the three. So each tree is a volume of its
+// own to those who list entries, numbered one after the other, and the content they share is read once.
+type Forest interface {
+	FileSystem
+	// Trees finds the trees, of which there is at least one. Walk finds the same. An error means that ctx ended.
+	Trees(ctx context.Context) ([]Tree, error)
+}
+
+// Tree is one way of naming what a Forest holds.
+type Tree struct {
+	What  string // "Joliet"; empty if there is only one
+	Label string // the volume's name in it, as Summary has it; of a single tree that of the Summary counts
+}
+
+// Trees finds the trees of any file system.
+func Trees(ctx context.Context, fs FileSystem) ([]Tree, error) {
+	if f, ok := fs.(Forest); ok {
+		return f.Trees(ctx)
+	}
+	return []Tree{{}}, nil
 }
 
 // Section is the range [start, start+bytes) of src as a Source of its own. Reading past its end is io.EOF, even where src

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -24,14 +23,12 @@ var guestPrograms = []program{
 	{"pratique/kiosk/pratique", true},
 	{"pratique/scanner/scanworker", false},
 	{"pratique/scanner/yaraworker", true},
-	{"pratique/kiosk/usbgate", false},
-	{"pratique/testdata/e2e/usbwatch", false},
-}
-
-// stationPrograms are what a station has besides.
-var stationPrograms = []program{
 	{"pratique/kiosk/pratiqued", true},
+	{"pratique/kiosk/usbgate", false},
 	{"pratique/kiosk/usbreader", true},
+	{"pratique/testdata/e2e/usbwatch", false},
+	{"pratique/testdata/e2e/usbspeed", false},
+	{"pratique/testdata/e2e/pest", false},
 }
 
 // build builds a program into a folder and returns its path. One that is among those already built, in a folder that the caller
@@ -53,11 +50,10 @@ func (p program) build(ctx context.Context, dir, built string) (string, error) {
 
 // Options say what a run is made of.
 type Options struct {
-	Dir     string // for all files; sockets are below it, so its path must be short
-	Cache   string // for the kernel, which the next run finds there
-	Built   string // a folder with programs that are built already; empty for none
-	Station bool   // with the daemon and its reader
-	Say     func(format string, args ...any)
+	Dir   string // for all files; sockets are below it, so its path must be short
+	Cache string // for the kernel, which the next run finds there
+	Built string // a folder with programs that are built already; empty for none
+	Say   func(format string, args ...any)
 }
 
 // Prepare builds the programs, gets the kernel, and boots the machine that all cases start from. It says how long each step
@@ -79,11 +75,7 @@ func Prepare(ctx context.Context, o Options) (*Setup, error) {
 	if image.Agent, err = (program{agentPackage, false}).build(ctx, bin, ""); err != nil {
 		return nil, err
 	}
-	programs := guestPrograms
-	if o.Station {
-		programs = slices.Concat(guestPrograms, stationPrograms)
-	}
-	for _, p := range programs {
+	for _, p := range guestPrograms {
 		path, err := p.build(ctx, bin, o.Built)
 		if err != nil {
 			return nil, err

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			cache = os.TempDir()
 		}
 		say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-		setup, err = Prepare(context.Background(), Options{Dir: dir, Cache: filepath.Join(cache, "pratique-e2e"), Built: *built, Station: withStation, Say: say})
+		setup, err = Prepare(context.Background(), Options{Dir: dir, Cache: filepath.Join(cache, "pratique-e2e"), Built: *built, Say: say})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: error:", err)
 			return 1

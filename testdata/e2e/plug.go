@@ -59,7 +59,7 @@ func (m *Machine) node(ctx context.Context, d Drive) (string, error) {
 	node := Args{"driver": "raw", "read-only": d.ReadOnly, "file": file}
 	if d.Rate > 0 {
 		group := name + "-rate"
-		limits := Args{"bps-total": d.Rate, "bps-total-max": d.Rate}
+		limits := Args{"bps-total": d.Rate}
 		if err := m.monitor.do(ctx, "object-add", Args{"qom-type": "throttle-group", "id": group, "limits": limits}, nil); err != nil {
 			return "", err
 		}

@@ -1,131 +1,224 @@
-//go:build e2e && station
+//go:build e2e
 
 package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"pratique/testdata/e2e/usbdevice"
+	"pratique/testdata/stick"
 )
 
-// fault makes a stick do this at every read from its n-th on.
-func fault(f usbdevice.Fault, n int) func(*usbdevice.Device) {
-	return func(d *usbdevice.Device) {
-		d.Storage.Fault = func(c usbdevice.Command) usbdevice.Fault {
-			if c.N >= n {
-				return f
-			}
-			return usbdevice.None
-		}
+// runStation runs cases with a station that was started before anything was plugged in, and holds after each what it leaves.
+func runStation(t *testing.T, cases []Case) {
+	for i := range cases {
+		cases[i].Before = append([]Step{StartStation()}, cases[i].Before...)
+		cases[i].Steps = append(cases[i].Steps, Accounted())
 	}
+	runCases(t, cases)
 }
 
-// capacity makes a stick say that it has this size.
-func capacity(last uint64, bytes uint32) func(*usbdevice.Device) {
-	return func(d *usbdevice.Device) {
-		d.Storage.LUNs[0].Capacity = func(int) (uint64, uint32) { return last, bytes }
-	}
-}
-
-// changes shows another content from the n-th read of its life on: clean until it was looked at, infected when it is used.
-func changes(n int) func(r *Rig) ([]Thing, error) {
-	return func(r *Rig) ([]Thing, error) {
-		things, err := sampleStick("clean", nil)(r)
-		if err != nil {
-			return nil, err
-		}
-		other, err := r.Image("infected")
-		if err != nil {
-			return nil, err
-		}
-		blocks, evil, err := r.Content(other)
-		if err != nil {
-			return nil, err
-		}
-		unit := &things[0].Model.Storage.LUNs[0]
-		clean := unit.Content
-		unit.Content = func(read int, p []byte, off int64) {
-			if read >= n && uint64(off)/512 < blocks {
-				evil(read, p, off)
-				return
-			}
-			clean(read, p, off)
-		}
-		return things, nil
-	}
-}
-
-// read is what a stick may be at the end of a session: claimed by the reader, never by a driver of the kernel's.
+// What a medium may be at the end: it may have been read, and no driver ever had it. unread is what a device may be that was
+// refused: it was asked for its descriptors and for nothing else.
 var (
-	read     = Expect{Devices: 1, Drivers: []string{"usbfs"}, Commands: true}
-	readGone = Expect{Drivers: []string{"usbfs"}, Commands: true}
+	wasRead = Expect{Devices: Any, Commands: true}
+	unread  = Expect{Devices: Any}
 )
 
-var stationCases = []Case{
-	{Name: "station: clean stick", Things: drives(nil, "clean"), Steps: []Step{Verdict("2-1", "cleared"), Logged("attached", "decided", "issued")}, Expect: read},
-	{Name: "station: infected stick", Things: drives(nil, "infected"), Steps: []Step{Verdict("2-1", "not cleared"), NoClearance("decided")}, Expect: read},
-	{Name: "station: hidden partition", Full: true, Things: drives(nil, "hidden"), Steps: []Step{Verdict("2-1", "not cleared"), NoClearance("decided")}, Expect: read},
-	{Name: "station: write-protected stick", Full: true, Things: drives(func(t *Thing) { t.Drives[0].ReadOnly = true }, "clean"), Steps: []Step{Verdict("2-1", "cleared")}, Expect: read},
-	{Name: "station: a disk and a CD in one device", Things: twoUnits, Steps: []Step{Verdict("2-1", "not cleared"), NoClearance()}, Expect: read},
-	{Name: "station: a hub with three sticks", Things: hub,
-		Steps:  []Step{Verdict("1-1.1", "cleared"), Verdict("1-1.2", "not cleared"), Verdict("1-1.3", "not cleared")},
-		Expect: Expect{Devices: 4, Drivers: []string{"hub", "usbfs"}}},
-	{Name: "station: a block that cannot be read", Things: drives(func(t *Thing) { t.Drives[0].BadAt = 4096 }, "clean"),
-		Steps: []Step{Verdict("2-1", "could not check"), NoClearance()}, Expect: read},
-	{Name: "station: software stick", Things: sampleStick("clean", nil), Steps: []Step{Verdict("1-1", "cleared")}, Expect: read},
-	{Name: "station: software stick of 35 MB/s and 1 ms", Things: sampleStick("clean", slow), Steps: []Step{Verdict("1-1", "cleared")}, Expect: read},
-	{Name: "station: BOT beside UAS", Things: sampleStick("clean", uasBeside), Steps: []Step{Verdict("1-1", "cleared")}, Expect: read},
-	{Name: "station: UAS alone", Full: true, Things: drives(uasAlone, "clean"), Steps: []Step{RefusedWith("2-1", "uas-only"), NoClearance("refused")}},
-	{Name: "station: a stick with a keyboard in it", Things: sampleStick("clean", func(d *usbdevice.Device) { usbdevice.WithKeyboard(d) }),
-		Steps: []Step{RefusedWith("1-1", "input-device"), NoClearance("refused")}},
-	{Name: "station: a network adapter", Full: true, Things: qemu(Args{"driver": "usb-net"}), Steps: []Step{RefusedWith("1-1", "network-device"), NoClearance("refused")}},
-	{Name: "station: interface numbers twice", Things: model(duplicated), Steps: []Step{RefusedWith("1-1", "malformed-device"), NoClearance("refused")}},
-	{Name: "station: pulled while it is read", Things: sampleStick("clean", slow),
-		Steps: []Step{InState("1-1", "scanning"), pull(), InState("1-1", "removed", "idle"), NoClearance("removed")}, Expect: readGone},
-	{Name: "station: comes back as a keyboard while it is read", Things: sampleStick("clean", slow),
-		Steps: []Step{InState("1-1", "scanning"), ComeBackAs(0, usbdevice.KeyboardAlone), InState("1-1", "refused"), NoClearance("refused")}, Expect: readGone},
-	{Name: "station: other content from the 20th read on", Things: changes(20), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: wrong tags", Things: sampleStick("clean", fault(usbdevice.WrongTag, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: wrong signatures", Full: true, Things: sampleStick("clean", fault(usbdevice.WrongSignature, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: phase errors", Full: true, Things: sampleStick("clean", fault(usbdevice.PhaseError, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: data that ends early", Full: true, Things: sampleStick("clean", fault(usbdevice.Short, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: silent from the 5th read on", Things: sampleStick("clean", fault(usbdevice.Silent, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: halted for ever", Full: true, Things: sampleStick("clean", fault(usbdevice.StallAlways, 5)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: claims more than it has", Full: true, Things: sampleStick("clean", wraps), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: no blocks", Full: true, Things: sampleStick("clean", capacity(0, 0)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: 2^64 blocks", Full: true, Things: sampleStick("clean", capacity(1<<64-1, 512)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: blocks of 3 bytes", Full: true, Things: sampleStick("clean", capacity(2047, 3)), Steps: []Step{notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: the reader is killed", Things: sampleStick("clean", slow),
-		Steps: []Step{InState("1-1", "scanning"), KillDaemon("usbreader"), notCleared("1-1"), NoClearance()}, Expect: read},
-	{Name: "station: the daemon is killed, and starts again", Things: sampleStick("clean", slow),
-		Steps: []Step{InState("1-1", "scanning"), KillDaemon("pratiqued"), StartAgain(), RefusedWith("1-1", "present-at-start"), NoClearance("aborted")}, Expect: readGone},
+// image is a stick that shows an image file that is made for it.
+func image(name string, write func(path string) error) func(*Rig) ([]Thing, error) {
+	return func(r *Rig) ([]Thing, error) {
+		path := filepath.Join(r.dir, name+".img")
+		if err := write(path); err != nil {
+			return nil, err
+		}
+		return []Thing{{Drives: []Drive{{File: path}}}}, r.Watch(path)
+	}
 }
 
-func pull() Step { return Pull(0) }
+// plainExFAT is a volume without a partition table.
+func plainExFAT(path string) error {
+	const size = 32 << 20
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	_, err = stick.WriteExFAT(f, stick.ExFAT{Bytes: size, Label: "TEST"}, stick.CleanFiles())
+	return err
+}
 
-// notCleared waits until the station is done with a medium, one way or the other, and has a person ask for it in vain.
-func notCleared(port string) Step {
-	return Step{"nothing for " + port, func(ctx context.Context, r *Rig) error {
-		p, up, err := r.port(ctx, port, "done", func(p portState) bool {
-			return p.State == "decided" || p.State == "waiting" || p.State == "fault" || p.State == "refused" || p.State == "removed"
-		})
+// plainNTFS is a volume as Linux makes it, with a few files.
+func plainNTFS(path string) error {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(path, 32<<20); err != nil {
+		return err
+	}
+	if err := output(exec.Command("mkntfs", "-F", "-Q", "-q", path), "", nil); err != nil {
+		return err
+	}
+	for i, f := range stick.CleanFiles() {
+		if f.Dir || strings.Contains(f.Path, "/") {
+			continue
+		}
+		part := filepath.Join(filepath.Dir(path), fmt.Sprintf("part-%d", i))
+		if err := os.WriteFile(part, f.Data, 0o600); err != nil {
+			return err
+		}
+		if err := output(exec.Command("ntfscp", "-q", "-f", path, part, f.Path), "", nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var honestCases = []Case{
+	{Name: "station: FAT32 stick", Things: drives(nil, "clean"), Steps: []Step{Shown("2-1"), Verdict("2-1", "cleared"), Logged("attached", "decided", "issued")}, Expect: wasRead},
+	{Name: "station: exFAT stick", Things: image("exfat", plainExFAT), Steps: []Step{Verdict("2-1", "cleared")}, Expect: wasRead},
+	{Name: "station: NTFS stick", Things: image("ntfs", plainNTFS), Steps: []Step{Verdict("2-1", "cleared")}, Expect: wasRead},
+	{Name: "station: infected exFAT stick", Things: drives(nil, "infected"), Steps: []Step{Verdict("2-1", "not cleared"), NoClearance("decided")}, Expect: wasRead},
+	{Name: "station: hidden partition", Full: true, Things: drives(nil, "hidden"), Steps: []Step{Verdict("2-1", "not cleared"), NoClearance("decided")}, Expect: wasRead},
+	{Name: "station: BitLocker", Full: true, Things: drives(nil, "locked"), Steps: []Step{Verdict("2-1", "could not check"), NoClearance("decided")}, Expect: wasRead},
+	{Name: "station: write-protected stick", Full: true, Things: drives(func(t *Thing) { t.Drives[0].ReadOnly = true }, "clean"),
+		Steps: []Step{Verdict("2-1", "cleared")}, Expect: wasRead},
+	{Name: "station: slow stick of QEMU's", Full: true, Things: drives(func(t *Thing) { t.Drives[0].Rate = 8 << 20 }, "clean"), Steps: []Step{Verdict("2-1", "cleared")}, Expect: wasRead},
+	{Name: "station: a hub with three sticks", Things: hub,
+		Steps: []Step{Verdict("1-1.1", "cleared"), Verdict("1-1.2", "not cleared"), Verdict("1-1.3", "not cleared")}, Expect: Expect{Devices: Any, Drivers: []string{"hub"}}},
+	{Name: "station: two sticks one after the other", Full: true, Things: drives(nil, "clean", "infected"),
+		Steps: []Step{Verdict("2-1", "cleared"), Verdict("2-2", "not cleared")}, Expect: wasRead},
+	{Name: "station: a block that cannot be read", Things: drives(func(t *Thing) { t.Drives[0].BadAt = 4096 }, "clean"),
+		Steps: []Step{Verdict("2-1", "could not check"), NoClearance()}, Expect: wasRead},
+	{Name: "station: software stick", Things: sampleStick("clean", nil), Steps: []Step{Verdict("1-1", "cleared")}, Expect: wasRead},
+	{Name: "station: software stick of 35 MB/s and 1 ms", Things: sampleStick("clean", slow),
+		Steps: []Step{Shown("1-1"), InState("1-1", "scanning"), nodeIsRoots("1-1"), Verdict("1-1", "cleared")}, Expect: wasRead},
+	{Name: "station: BOT beside UAS", Things: sampleStick("clean", uasBeside), Steps: []Step{Verdict("1-1", "cleared")}, Expect: wasRead},
+	{Name: "station: pulled and plugged in again", Things: sampleStick("clean", nil),
+		Steps: []Step{Verdict("1-1", "cleared"), Pull(0), InState("1-1", "idle"), PlugAgain(), Verdict("1-1", "cleared"), Logged("removed")}, Expect: wasRead},
+	{Name: "station: doctor", Steps: []Step{doctor()}},
+}
+
+func TestTheStationScreensSticks(t *testing.T) { runStation(t, honestCases) }
+
+// nodeIsRoots holds that nobody but root may open the device that is being read.
+func nodeIsRoots(port string) Step {
+	return Step{"the node of " + port, func(ctx context.Context, r *Rig) error {
+		bus, err := r.Guest.Bus(ctx)
 		if err != nil {
 			return err
 		}
-		r.Note("%v, %.1f s after the kernel's uevent", p, up-r.lastUevent(up, "add"))
-		end, err := r.Guest.Run(ctx, staffUser, Programs+"/pratique", "issue", "--for", "general", "--state", stateDir, port)
-		if err == nil && end.Code == 0 {
-			return fmt.Errorf("it was cleared: %s", end.Stdout)
+		for _, d := range bus.Devices {
+			if d.Path == port && d.Authorized && d.Owner == 0 {
+				return nil
+			}
 		}
+		return fmt.Errorf("%+v", bus.Devices)
+	}}
+}
+
+// doctor holds that everything about USB that a station must have is there, as an administrator sees it.
+func doctor() Step {
+	return Step{"doctor", func(ctx context.Context, r *Rig) error {
+		end, err := r.Guest.Run(ctx, stationUser, Programs+"/pratique", "doctor", "--json", "--state", stateDir, "--config", configFile)
+		if err != nil {
+			return err
+		}
+		var said struct {
+			CanScreen bool `json:"can_screen"`
+			Checks    []struct{ Name, State, Text string }
+		}
+		if err := json.Unmarshal([]byte(end.Stdout), &said); err != nil {
+			return fmt.Errorf("%w: %s%s", err, end.Stdout, end.Stderr)
+		}
+		holds := 0
+		for _, c := range said.Checks {
+			switch {
+			case c.State == "failed":
+				return fmt.Errorf("%s: %s", c.Name, c.Text)
+			case strings.HasPrefix(c.Name, "usb-") && c.State == "ok":
+				holds++
+			}
+		}
+		r.Note("%d checks, %d of USB in force", len(said.Checks), holds)
+		// What does not hold here is of this guest: it boots as any machine does, and one of its sockets is two halves of two.
+		if !said.CanScreen || holds != 6 {
+			return fmt.Errorf("%s", end.Stdout)
+		}
+		return nil
+	}}
+}
+
+var refusedCases = []Case{
+	{Name: "station: UAS alone", Full: true, Things: drives(uasAlone, "clean"), Steps: []Step{RefusedWith("2-1", "uas-only"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a keyboard", Full: true, Things: qemu(Args{"driver": "usb-kbd"}), Steps: []Step{RefusedWith("1-1", "input-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a stick with a keyboard in it", Things: sampleStick("clean", func(d *usbdevice.Device) { usbdevice.WithKeyboard(d) }),
+		Steps: []Step{RefusedWith("1-1", "input-device"), NoClearance("refused"), Settle()}, Expect: unread},
+	{Name: "station: a stick with a network adapter in it", Full: true, Things: sampleStick("clean", withNetwork),
+		Steps: []Step{RefusedWith("1-1", "network-device"), NoClearance("refused"), Settle()}, Expect: unread},
+	{Name: "station: a network adapter", Full: true, Things: qemu(Args{"driver": "usb-net"}), Steps: []Step{RefusedWith("1-1", "network-device"), NoClearance("refused"), Settle()}, Expect: unread},
+	{Name: "station: a software network adapter", Full: true, Things: model(usbdevice.NetworkAdapter), Steps: []Step{RefusedWith("1-1", "network-device"), NoClearance("refused"), Settle()}, Expect: unread},
+	{Name: "station: a device of a vendor's class", Full: true, Things: model(vendorClass), Steps: []Step{RefusedWith("1-1", "vendor-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: interface numbers twice", Things: model(duplicated), Steps: []Step{RefusedWith("1-1", "malformed-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a descriptor that ends early", Full: true, Things: model(malformed(truncated)), Steps: []Step{RefusedWith("1-1", "malformed-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a descriptor that claims 4,000 bytes", Full: true, Things: model(malformed(endless)), Steps: []Step{RefusedWith("1-1", "malformed-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a descriptor of length zero", Full: true, Things: model(malformed(zeroLength)), Steps: []Step{RefusedWith("1-1", "malformed-device"), NoClearance("refused")}, Expect: unread},
+	{Name: "station: refused, and again when its port is switched on", Full: true, Things: qemu(Args{"driver": "usb-kbd"}),
+		Steps: []Step{RefusedWith("1-1", "input-device"), Appear(0), Appear(1), InState("1-1", "refused"), Appear(0), NoClearance("refused")}, Expect: unread},
+	{Name: "station: a stick beside a keyboard", Full: true,
+		Things: func(r *Rig) ([]Thing, error) {
+			things, err := drives(nil, "clean")(r)
+			return append([]Thing{{QEMU: Args{"driver": "usb-kbd"}, Port: "2"}}, things...), err
+		},
+		Steps: []Step{RefusedWith("1-2", "input-device"), Verdict("2-1", "cleared")}, Expect: wasRead},
+	{Name: "station: a keyboard in the other half of a stick's socket", Full: true, Things: drives(func(t *Thing) { t.Port = "6" }, "clean"),
+		Steps: []Step{InState("2-6", "scanning", "waiting"), plug("a keyboard", Thing{QEMU: Args{"driver": "usb-kbd"}, Port: "5"}),
+			RefusedWith("2-6", "two-in-one-socket"), RefusedWith("1-5", "two-in-one-socket"), NoClearance("refused"), Settle()}, Expect: wasRead},
+	{Name: "station: as many devices as the controller takes", Full: true, Things: crowd, Steps: []Step{Verdict("2-2", "cleared"), Settle()},
+		Expect: Expect{Devices: Any, Drivers: []string{"hub"}, Commands: true}},
+}
+
+// withNetwork adds a network adapter to a stick.
+func withNetwork(d *usbdevice.Device) {
+	for _, i := range usbdevice.NetworkAdapter().Interfaces {
+		i.Number++
+		for e := range i.Endpoints {
+			i.Endpoints[e].Address += 4 // the stick has those below
+		}
+		d.Interfaces = append(d.Interfaces, i)
+	}
+}
+
+// plug plugs in something more.
+func plug(what string, t Thing) Step {
+	return Step{"plug in " + what, func(ctx context.Context, r *Rig) error {
+		p, err := r.Plug(ctx, t)
+		r.Plugged = append(r.Plugged, p)
 		return err
 	}}
 }
 
-func TestNothingThatIsPluggedGetsPastTheStation(t *testing.T) {
-	for i := range stationCases {
-		stationCases[i].Before = []Step{StartStation()}
+// crowd is a tree of hubs full of keyboards, with nearly as many devices as an xHCI of QEMU's has places (64), and one stick.
+func crowd(r *Rig) ([]Thing, error) {
+	things := []Thing{{QEMU: Args{"driver": "usb-hub"}, Port: "1"}}
+	for h := 1; h <= 5; h++ {
+		things = append(things, Thing{QEMU: Args{"driver": "usb-hub"}, Port: fmt.Sprintf("1.%d", h)})
+		for k := 1; k <= 8; k++ {
+			things = append(things, Thing{QEMU: Args{"driver": "usb-kbd"}, Port: fmt.Sprintf("1.%d.%d", h, k)})
+		}
 	}
-	runCases(t, stationCases)
+	stick, err := drives(func(t *Thing) { t.Port = "2" }, "clean")(r)
+	return append(things, stick...), err
 }
+
+func TestT01_TheStationRefusesWhatIsNoStick(t *testing.T) { runStation(t, refusedCases) }

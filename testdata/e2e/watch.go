@@ -67,7 +67,7 @@ func (r *Rig) untilTold(ctx context.Context, lines ...string) error {
 
 // noteDelay notes how long after the kernel's own word for the last device the station spoke.
 func (r *Rig) noteDelay(what string, m wire.Message) {
-	if last := r.lastUevent(m.Up, "add", "remove"); last > 0 {
+	if last := r.lastUevent(m.Up, "", "add", "remove"); last > 0 {
 		r.Note("%q %.3f s after the kernel's uevent, in the guest's time", what, m.Up-last)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,47 @@ func TestHonestStickIsReadToItsLastByte(t *testing.T) {
 				if _, err := u.ReadAt(make([]byte, bad.n), bad.off); statusOf(err) != blocks.OutOfRange {
 					t.Errorf("%+v: %v", bad, err)
 				}
+			}
+		})
+		if len(s.forbids) > 0 {
+			t.Error(s.forbids)
+		}
+	}
+}
+
+// TestT02_TheDeviceIsAskedOnceMoreAtTheEnd: what it does after the last read is the last that is seen of it.
+func TestT02_TheDeviceIsAskedOnceMoreAtTheEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(s *stick)
+		want   blocks.Status
+	}{
+		"as it was":                {func(*stick) {}, blocks.Done},
+		"was reset":                {func(s *stick) { s.units[0].next = [][3]byte{{6, 0x29, 0}} }, blocks.Done},
+		"larger":                   {func(s *stick) { s.units[0].content = make([]byte, 128*512) }, blocks.Changed},
+		"smaller, says the second": {func(s *stick) { s.units[1].content = make([]byte, 512) }, blocks.Changed},
+		"other sectors":            {func(s *stick) { s.units[0].sector = 4096 }, blocks.Changed},
+		"no medium":                {func(s *stick) { s.units[0].none = true }, blocks.Changed},
+		"another medium":           {func(s *stick) { s.units[1].next = [][3]byte{{6, 0x28, 0}} }, blocks.Changed},
+		"gone":                     {func(s *stick) { s.gone = true }, blocks.Gone},
+		"says nothing":             {func(s *stick) { s.silent = true }, blocks.TimedOut},
+		"never ready":              {func(s *stick) { s.units[0].next = slices.Repeat([][3]byte{{2, 4, 1}}, 1000) }, blocks.TimedOut},
+		"breaks the protocol":      {func(s *stick) { s.status = func(c sent, w []byte) []byte { w[0] = 'X'; return w } }, blocks.Failed},
+		"no capacity any more": {func(s *stick) {
+			s.answers = map[byte]func(sent) ([]byte, bool){0x25: func(sent) ([]byte, bool) { return nil, false }}
+		}, blocks.Changed},
+		"the empty slot has a medium": {func(s *stick) { s.units[2].none = false }, blocks.Done},
+	} {
+		s := newStick(disk512(64), disk512(64), disk512(64))
+		s.units[2].none = true
+		synctest.Test(t, func(t *testing.T) {
+			d := honest(t, s)
+			if n, err := d.Units[1].ReadAt(make([]byte, 1024), 0); n != 1024 || err != nil {
+				t.Fatal(n, err)
+			}
+			s.units[2].next = nil
+			tt.change(s)
+			if err := d.Confirm(t.Context()); statusOf(err) != tt.want {
+				t.Errorf("%s: %v, want %v", name, err, tt.want)
 			}
 		})
 		if len(s.forbids) > 0 {

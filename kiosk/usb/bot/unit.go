@@ -257,19 +257,26 @@ func (u *Unit) read(p []byte, first uint64) error {
 // attend deals with a unit that says that something happened to it. It returns nil if the unit is what it was: then the READ
 // is tried again. A medium that may be another is not read on, since what was read belongs to the one before.
 func (u *Unit) attend(sense blocks.Sense) error {
-	changed := func() error {
-		u.device.dead = &blocks.Error{Status: blocks.Changed}
-		return u.device.dead
-	}
 	u.attentions++
 	switch {
 	case sense.Key == keyNotReady && sense.Code != codeNotReady, sense.Key == keyUnitAttention && sense.Code == codeMediumChanged:
-		return changed()
+		return u.changed()
 	case u.attentions > maxAttentions:
 		return u.device.giveUp(fmt.Errorf("%w: attention %d times", errProtocol, maxAttentions))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
+	return u.unchanged(ctx)
+}
+
+// changed gives the device up because its medium is another, or another size.
+func (u *Unit) changed() error {
+	u.device.dead = &blocks.Error{Status: blocks.Changed}
+	return u.device.dead
+}
+
+// unchanged waits until the unit is ready, and gives the device up if it is not what it was.
+func (u *Unit) unchanged(ctx context.Context) error {
 	trouble, err := u.wait(ctx)
 	if err != nil {
 		return u.device.giveUp(err)
@@ -284,7 +291,37 @@ func (u *Unit) attend(sense blocks.Sense) error {
 	case trouble == lun.NotReady:
 		return u.device.giveUp(errSilent)
 	case trouble != lun.Good || bytes != u.Info.Bytes || sector != u.Info.SectorSize:
-		return changed()
+		return u.changed()
+	}
+	return nil
+}
+
+// Confirm asks every unit that was read once more whether it is ready and how large it is. It is asked after the last read: a
+// device that has turned into another one, or went, while nobody read is then not taken for what was read. An error is
+// d.dead.
+func (d *Device) Confirm(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for _, u := range d.Units {
+		if u.Info.Trouble != lun.Good {
+			continue
+		}
+		if d.dead != nil {
+			return d.dead
+		}
+		_, err := u.ask(ctx, askReady(), nil)
+		if sense, ok := senseOf(err); ok {
+			err = u.attend(sense) // a card that was taken out and put back says so
+		} else if err != nil {
+			err = d.giveUp(err)
+		} else {
+			err = u.unchanged(ctx)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

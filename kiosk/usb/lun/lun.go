@@ -1,8 +1,9 @@
 // Package lun is the agreement between usbreader, which holds one USB device, and the supervisor that started it.
 //
 // usbreader opens the device, asks it what it has, closes its jail and says Ready, once, as a frame on its report pipe. After
-// that it speaks only on the units' channels (package blocks). If it cannot get so far it ends with one of the exit codes
-// below, which say what was learned of the device, without a word from the device itself.
+// that it speaks only on the units' channels (package blocks). When all of them are closed it asks the device whether it is still
+// what it was, and ends. If it cannot get so far it ends with one of the exit codes below, which say what was learned of the
+// device, without a word from the device itself.
 //
 //	usbreader usb BUS ADDRESS -config N -interface N -device VID:PID
 //	3  the report pipe, for writing
@@ -17,7 +18,7 @@ import (
 	"strings"
 )
 
-// The exit codes of usbreader, beside 0, after the last channel was closed, and sandbox.ExitSandbox.
+// The exit codes of usbreader, beside sandbox.ExitSandbox, and 0 for a device that was to its end what it was.
 const (
 	ExitFailed   = 1 // the supervisor is gone, or the machine failed
 	ExitUsage    = 2 // the command line or a descriptor is not as above

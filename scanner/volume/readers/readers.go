@@ -13,7 +13,9 @@ import (
 	"pratique/scanner/volume/exfat"
 	"pratique/scanner/volume/ext"
 	"pratique/scanner/volume/fat"
+	"pratique/scanner/volume/iso9660"
 	"pratique/scanner/volume/ntfs"
+	"pratique/scanner/volume/udf"
 )
 
 // ErrNoReader marks a volume that is recognised and refused.
@@ -43,6 +45,10 @@ func Open(src volume.Source, c volume.Candidate) (volume.FileSystem, error) {
 		return ntfs.Open(section)
 	case "ext2", "ext3", "ext4":
 		return ext.Open(section)
+	case "iso9660":
+		return iso9660.Open(section)
+	case "udf":
+		return udf.Open(section)
 	}
 	text, _ := Refusal(c.FileSystem)
 	return nil, fmt.Errorf("%w: %s", ErrNoReader, text)
@@ -70,7 +76,7 @@ func Refusal(name string) (text string, outcome report.Outcome) {
 	switch name {
 	case "random":
 		return "The volume holds what looks like random data: it may be encrypted.", report.Encrypted
-	case "fat12", "fat16", "fat32", "exfat", "ntfs", "ext2", "ext3", "ext4":
+	case "fat12", "fat16", "fat32", "exfat", "ntfs", "ext2", "ext3", "ext4", "iso9660", "udf":
 		return "The volume could not be opened.", report.Unscanned
 	}
 	return "The volume holds data of an unknown kind.", report.Unscanned
@@ -100,7 +106,6 @@ var unsupported = map[string]string{
 	"hfs":            "HFS (Apple)",
 	"hfsplus":        "HFS+ (Apple)",
 	"hpfs":           "HPFS (OS/2)",
-	"iso9660":        "ISO 9660 (an optical disc)",
 	"jfs":            "JFS",
 	"ldm":            "part of a Windows dynamic disk",
 	"lvm2":           "part of a Linux volume group (LVM)",
@@ -119,7 +124,6 @@ var unsupported = map[string]string{
 	"sun-label":      "divided by a Sun disk label",
 	"swap":           "Linux swap space",
 	"sysv68-label":   "divided by a Motorola disk label",
-	"udf":            "UDF (an optical disc)",
 	"ufs":            "UFS (BSD)",
 	"ultrix-label":   "divided by an Ultrix disk label",
 	"unixware-label": "divided by a UnixWare disk label",

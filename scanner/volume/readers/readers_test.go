@@ -74,7 +74,7 @@ func TestT25_WhatHasNoReaderIsRefusedByName(t *testing.T) {
 		"random":          {"random", report.Encrypted},
 		"refs":            {"ReFS (Windows)", report.Unscanned},
 		"ext-journal":     {"journal of another volume", report.Unscanned},
-		"iso9660":         {"ISO 9660", report.Unscanned},
+		"hfsplus":         {"HFS+ (Apple)", report.Unscanned},
 		"unknown":         {"unknown", report.Unscanned},
 		"":                {"unknown", report.Unscanned},
 		"no such thing":   {"unknown", report.Unscanned},

@@ -50,7 +50,8 @@ func ReadAll(ctx context.Context, src volume.Source, fs volume.FileSystem, opts 
 		if e.Kind != report.File && e.Kind != report.Stream || e.Outcome != report.Unscanned || e.Opaque {
 			return nil
 		}
-		if _, twice := l.Files[e.Path]; twice {
+		path := InTree(e.Tree, e.Path)
+		if _, twice := l.Files[path]; twice {
 			return nil // two entries of one name: the reader's finding says so
 		}
 		if budget -= e.Size; budget < 0 {
@@ -66,11 +67,19 @@ func ReadAll(ctx context.Context, src volume.Source, fs volume.FileSystem, opts 
 		case err != nil:
 			return err
 		default:
-			l.Files[e.Path] = f
+			l.Files[path] = f
 		}
 		return nil
 	})
 	return l, err
+}
+
+// InTree is the path under which a Listing has a file of a tree. That of the first is as it is.
+func InTree(tree int, path string) string {
+	if tree == 0 {
+		return path
+	}
+	return fmt.Sprintf("tree %d: %s", tree, path)
 }
 
 // check holds an entry against what volume.Entry promises.

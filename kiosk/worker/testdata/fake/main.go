@@ -89,6 +89,14 @@ func usbreader(how string) {
 	case "serves", "gone", "lies":
 		say(disk, lun.Unit{Trouble: lun.NoMedium})
 		serve(how, disk)
+	case "serves-changed":
+		say(disk)
+		serve(how, disk)
+		os.Exit(lun.ExitChanged)
+	case "serves-for-ever":
+		say(disk)
+		serve(how, disk)
+		time.Sleep(time.Hour)
 	}
 	os.Exit(0)
 }

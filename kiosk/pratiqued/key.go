@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pratique/kiosk"
+	"pratique/kiosk/clearance"
+	"pratique/kiosk/keys"
+	"pratique/kiosk/localapi"
+)
+
+// openKey opens the key that the site enrolled, if there is one. A key that cannot be opened does not keep the station from
+// screening: it issues nothing, and says so. Only where nothing was ever enrolled the demonstration key signs.
+func (d *daemon) openKey(ctx context.Context) (closeKey func(), err error) {
+	nothing := func() {}
+	enrolled, err := d.state.Enrolled()
+	if err != nil || !enrolled {
+		return nothing, err
+	}
+	o, name, err := d.tryKey(ctx)
+	if err != nil {
+		d.log.Error("the station's key cannot be used", "error", err)
+		return nothing, d.state.UseSite(name, nil)
+	}
+	k, err := o.Keys()
+	if err == nil {
+		err = d.state.CheckTrust(ctx)
+	}
+	if err != nil {
+		d.log.Error("the station's key cannot be used", "error", err)
+		o.Close()
+		return nothing, d.state.UseSite(name, nil)
+	}
+	return func() { o.Close() }, d.state.UseSite(name, k)
+}
+
+func (d *daemon) tryKey(ctx context.Context) (o *keys.Opened, name string, err error) {
+	data, err := d.state.KeyBox(kiosk.EnrolledKey)
+	if err != nil {
+		return nil, "", err
+	}
+	if data == nil {
+		return nil, "", fmt.Errorf("%w: there is a trust file and no key", kiosk.ErrNotEnrolled)
+	}
+	box, err := keys.Parse(data)
+	if err != nil {
+		return nil, "", err
+	}
+	secret, err := d.keySecret()
+	if err != nil {
+		return nil, box.Name, err
+	}
+	if !box.NeedsSecret() {
+		secret = nil
+	}
+	o, err = keys.Open(ctx, box, keys.Access{Device: d.options.tpm, Helper: filepath.Join(d.options.workers, "keyhelper")}, secret)
+	if err == nil {
+		d.log.Info("the station's key is open", "place", string(box.Place), "name", box.Name)
+	}
+	return o, box.Name, err
+}
+
+// keySecret reads the secret that was handed over. One line end behind it is the editor's.
+func (d *daemon) keySecret() ([]byte, error) {
+	if d.options.secret == "" {
+		return nil, nil
+	}
+	f, err := os.Open(d.options.secret)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 2<<10)) // what is longer than a secret may be is refused where it is used
+	return bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")), err
+}
+
+// keyWarning is how long before its end a key should be followed by another: a month to make, enrol and distribute it.
+const keyWarning = 30 * 24 * time.Hour
+
+// keyAilment says why the station's key may not sign at present.
+func (d *daemon) keyAilment() ailment {
+	err := d.state.MayIssue()
+	key := d.state.Key()
+	switch {
+	case errors.Is(err, kiosk.ErrIncident):
+		return ailment{"An incident is under way: no clearance is issued until two people end it.", true}
+	case errors.Is(err, kiosk.ErrNotEnrolled):
+		return ailment{"The station's key cannot be used or is not trusted, so no clearance is issued: pratique keys show says more.", true}
+	case err != nil:
+		return ailment{"Whether the station may issue clearances cannot be found out.", true}
+	case !key.Demo && time.Until(key.NotAfter) < keyWarning:
+		return ailment{"The station's key ends within a month: make the next one.", false}
+	}
+	return ailment{}
+}
+
+// trustAilment says that the trust file is old. It stops nothing here: devices judge by their own.
+func (d *daemon) trustAilment() ailment {
+	age, err := d.state.TrustAge()
+	switch {
+	case err != nil:
+		return ailment{"The trust file cannot be used.", true}
+	case age > clearance.MaxTrustAge:
+		return ailment{"The trust file is older than 30 days: ask the root holders for a new one.", false}
+	}
+	return ailment{}
+}
+
+// endIncident passes on that a person asks for the end of an incident. Who it is, the kernel says.
+func (d *daemon) endIncident(ctx context.Context, peer localapi.Peer) (bool, error) {
+	over, err := d.state.EndIncident(ctx, fmt.Sprintf("uid:%d", peer.UID))
+	if err == nil {
+		d.checkup(ctx)
+	}
+	return over, err
+}

@@ -1,5 +1,0 @@
-//go:build e2e && station
-
-package e2e
-
-const withStation = true
