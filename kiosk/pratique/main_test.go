@@ -185,12 +185,12 @@ func publish(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(repo.Publish(packs.Source(version, time.Now().Add(90*24*time.Hour), more)))
 }
 
-// enrol CONFIG FILE: puts the path of a root file into a configuration.
+// enrol CONFIG FILE: puts the path of a root file into a configuration, and that of the test's folder.
 func enrol(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: enrol CONFIG FILE")
 	}
-	text := strings.ReplaceAll(ts.ReadFile(args[0]), "ROOT", ts.MkAbs(args[1]))
+	text := strings.NewReplacer("ROOT", ts.MkAbs(args[1]), "WORK", ts.Getenv("WORK")).Replace(ts.ReadFile(args[0]))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 

@@ -200,7 +200,7 @@ func TestReadsWhatIsMoreThanAFile(t *testing.T) {
 			if n := areas(l, "things/linked:security.selinux"); n != 1 {
 				t.Errorf("%d areas of the label", n)
 			}
-			for _, rule := range []string{"link things/short", "link things/dangling", "special-file things/pipe", "special-file things/block",
+			for _, rule := range []string{"symbolic-link things/short", "symbolic-link things/dangling", "special-file things/pipe", "special-file things/block",
 				"special-file things/char"} {
 				if !slices.Contains(rules(l), rule) {
 					t.Errorf("no finding %q", rule)
