@@ -63,6 +63,7 @@ func (d *desk) enrol(secret string) *clearance.Trust {
 func TestT17_AStationWithoutItsSecretScreensAndIssuesNothing(t *testing.T) {
 	d := newDesk(t, `"general"`)
 	trust := d.enrol("correct horse battery")
+	d.team("") // an enrolled station clears nothing with the rules that ship
 	secret := filepath.Join(d.dir, "secret")
 	for _, row := range []struct {
 		name, secret string
@@ -78,6 +79,11 @@ func TestT17_AStationWithoutItsSecretScreensAndIssuesNothing(t *testing.T) {
 		}
 		d.start()
 		c := d.client()
+		if row.secret == "" {
+			if _, err := c.Install(t.Context(), filepath.Join(d.dir, "repo")); err != nil {
+				t.Fatal(err)
+			}
+		}
 		d.plug("clean", "a.img")
 		port := d.until("scanned", in("", localapi.Waiting))
 		st, err := c.Status(t.Context())

@@ -49,28 +49,40 @@ func version(n uint64) func(*localapi.State) bool {
 	return func(st *localapi.State) bool { return st.Rules.Version == n && st.Rules.Name == "core" }
 }
 
+// team makes a security team that has published one pack, and a configuration that knows it; watch may be empty.
+func (d *desk) team(watch string) *packs.Repository {
+	d.t.Helper()
+	repo, err := packs.New(filepath.Join(d.dir, "repo"), time.Now().Add(-time.Hour))
+	if err == nil {
+		err = repo.Publish(packs.Source(1, time.Now().Add(90*24*time.Hour), nil))
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	text, err := os.ReadFile(d.config)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if watch != "" {
+		watch = fmt.Sprintf("watch = %q\n", watch)
+	}
+	d.write("station.toml", fmt.Sprintf("%s[rules]\nroot = %q\n%s", text, repo.Root(), watch))
+	return repo
+}
+
 func TestT29_PacksComeThroughTheWatchedFolderOrByPathAndNothingElseDoes(t *testing.T) {
 	d := newDesk(t, `"general"`)
-	repo, err := packs.New(filepath.Join(d.dir, "repo"), time.Now().Add(-time.Hour))
-	if err != nil {
+	watch := filepath.Join(d.dir, "rules")
+	if err := os.Mkdir(watch, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	repo := d.team(watch)
 	publish := func(version uint64, more map[string]string) {
 		t.Helper()
 		if err := repo.Publish(packs.Source(version, time.Now().Add(90*24*time.Hour), more)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	publish(1, nil)
-	watch := filepath.Join(d.dir, "rules")
-	if err := os.Mkdir(watch, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(d.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.write("station.toml", fmt.Sprintf("%s[rules]\nroot = %q\nwatch = %q\n", text, repo.Root(), watch))
 	d.start()
 	deliver := func(from string) {
 		t.Helper()
