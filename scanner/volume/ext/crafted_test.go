@@ -242,11 +242,11 @@ func TestT03_CraftedVolumes(t *testing.T) {
 			if l.Summary.Outcome != c.outcome {
 				t.Errorf("the volume is %v, want %v: %s", l.Summary.Outcome, c.outcome, l.Summary.Reason)
 			}
-			if c.rule != "" && !has(l, c.rule) {
-				t.Errorf("no finding %q: %q", c.rule, rules(l))
+			if c.rule != "" && !l.Has(c.rule) {
+				t.Errorf("no finding %q: %q", c.rule, l.Rules())
 			}
 			if c.entry != "" {
-				if e := entry(t, l, c.entry); e.Outcome != c.becomes {
+				if e := l.Entry(t, c.entry); e.Outcome != c.becomes {
 					t.Errorf("%q is %v, want %v", c.entry, e.Outcome, c.becomes)
 				}
 			}

@@ -202,11 +202,11 @@ func TestReadsWhatIsMoreThanAFile(t *testing.T) {
 			}
 			for _, rule := range []string{"symbolic-link things/short", "symbolic-link things/dangling", "special-file things/pipe", "special-file things/block",
 				"special-file things/char"} {
-				if !slices.Contains(rules(l), rule) {
+				if !slices.Contains(l.Rules(), rule) {
 					t.Errorf("no finding %q", rule)
 				}
 			}
-			if e := entry(t, l, "pieces.bin"); len(e.Extents) < 20 {
+			if e := l.Entry(t, "pieces.bin"); len(e.Extents) < 20 {
 				t.Errorf("pieces.bin lies in %d pieces", len(e.Extents))
 			}
 			if areas(l, "journal") == 0 && !strings.Contains(args, "ext2") {
@@ -270,7 +270,7 @@ func TestT09_LargeAttributesAreStreams(t *testing.T) {
 			t.Errorf("%q: %d bytes", path, l.Files[path].Size)
 		}
 	}
-	if e := entry(t, l, "three:security.large"); e.Kind != report.Area || e.Size != int64(len(data)) {
+	if e := l.Entry(t, "three:security.large"); e.Kind != report.Area || e.Size != int64(len(data)) {
 		t.Errorf("%+v", e)
 	}
 }

@@ -189,34 +189,6 @@ func healthy(t testing.TB, l volumetest.Listing, allowed ...string) {
 	}
 }
 
-// rules are the findings of a listing, those of entries with their paths.
-func rules(l volumetest.Listing) []string {
-	var out []string
-	for _, f := range l.Summary.Findings {
-		out = append(out, f.Rule)
-	}
-	for _, e := range l.Entries {
-		for _, f := range e.Findings {
-			out = append(out, f.Rule+" "+e.Path)
-		}
-	}
-	return out
-}
-
-func has(l volumetest.Listing, rule string) bool {
-	return slices.ContainsFunc(rules(l), func(r string) bool { return r == rule || strings.HasPrefix(r, rule+" ") })
-}
-
-// entry returns the entry with a path.
-func entry(t testing.TB, l volumetest.Listing, path string) volume.Entry {
-	t.Helper()
-	i := slices.IndexFunc(l.Entries, func(e volume.Entry) bool { return e.Path == path })
-	if i < 0 {
-		t.Fatalf("%q is not listed", path)
-	}
-	return l.Entries[i]
-}
-
 func areas(l volumetest.Listing, prefix string) (n int) {
 	for _, e := range l.Entries {
 		if e.Kind == report.Area && strings.HasPrefix(e.Path, prefix) {

@@ -111,7 +111,7 @@ func TestT24_DirectoriesAreReadDownToALimit(t *testing.T) {
 	debugfs(t, image, slices.Repeat([]string{"mkdir d", "cd d"}, maxDepth)...)
 	l := list(t, opened(t, image), volume.Options{})
 	healthy(t, l)
-	if e := entry(t, l, strings.TrimSuffix(strings.Repeat("d/", maxDepth), "/")); e.Outcome != report.Clean || !e.Empty {
+	if e := l.Entry(t, strings.TrimSuffix(strings.Repeat("d/", maxDepth), "/")); e.Outcome != report.Clean || !e.Empty {
 		t.Errorf("%v, empty %v", e.Outcome, e.Empty)
 	}
 	debugfs(t, image, append(slices.Repeat([]string{"cd d"}, maxDepth), "mkdir d")...)

@@ -292,11 +292,11 @@ func tryCrafted(t *testing.T, threat string) {
 			if l.Summary.Outcome != test.outcome || (l.Summary.Reason == "") != (test.outcome == report.Clean) {
 				t.Errorf("the volume is %v (%s), want %v", l.Summary.Outcome, l.Summary.Reason, test.outcome)
 			}
-			if test.rule != "" && !has(l, test.rule) {
-				t.Errorf("no finding %q: %q", test.rule, rules(l))
+			if test.rule != "" && !l.Has(test.rule) {
+				t.Errorf("no finding %q: %q", test.rule, l.Rules())
 			}
 			if test.entry != "" {
-				if e := entry(t, l, test.entry); e.Outcome != test.becomes || threat != "" && test.becomes == report.Unscanned && e.Kind == report.File && !e.Opaque {
+				if e := l.Entry(t, test.entry); e.Outcome != test.becomes || threat != "" && test.becomes == report.Unscanned && e.Kind == report.File && !e.Opaque {
 					t.Errorf("%+v, want %v", e, test.becomes)
 				}
 			}
@@ -305,7 +305,7 @@ func tryCrafted(t *testing.T, threat string) {
 			}
 			if threat == "T25 " && !l.Bars() {
 				// A directory bars by its outcome alone: what is not clean there is not scanned later either.
-				if e := entry(t, l, test.entry); e.Kind != report.Directory || e.Outcome.Seen() {
+				if e := l.Entry(t, test.entry); e.Kind != report.Directory || e.Outcome.Seen() {
 					t.Error("nothing bars a clearance")
 				}
 			}

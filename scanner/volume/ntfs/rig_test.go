@@ -73,34 +73,6 @@ func healthy(t testing.TB, l volumetest.Listing) {
 	}
 }
 
-// rules are the findings of a listing, those of entries with their paths.
-func rules(l volumetest.Listing) []string {
-	var out []string
-	for _, f := range l.Summary.Findings {
-		out = append(out, f.Rule)
-	}
-	for _, e := range l.Entries {
-		for _, f := range e.Findings {
-			out = append(out, f.Rule+" "+e.Path)
-		}
-	}
-	return out
-}
-
-func has(l volumetest.Listing, rule string) bool {
-	return slices.ContainsFunc(rules(l), func(r string) bool { return r == rule || strings.HasPrefix(r, rule+" ") })
-}
-
-// entry returns the entry with a path.
-func entry(t testing.TB, l volumetest.Listing, path string) volume.Entry {
-	t.Helper()
-	i := slices.IndexFunc(l.Entries, func(e volume.Entry) bool { return e.Path == path })
-	if i < 0 {
-		t.Fatalf("%q is not listed", path)
-	}
-	return l.Entries[i]
-}
-
 // bench is the corpus with changes, for crafted cases.
 type bench struct {
 	t testing.TB
@@ -278,7 +250,7 @@ func rename(t testing.TB, from, to []uint16) (bench, bool) {
 		at += i
 		b.write(int64(at), fresh...)
 	}
-	return b, !has(b.list(), "names-differ")
+	return b, !b.list().Has("names-differ")
 }
 
 // renamed takes some file of the directory "many" and gives it the name that make returns for what it is called.

@@ -86,7 +86,7 @@ func truth(t testing.TB) volumetest.Truth { return list(t, corpus(t), volume.Opt
 
 func TestOrphansAndStrangersAreScannedAsAreas(t *testing.T) {
 	b := newBench(t)
-	want := entry(t, b.list(), "many/"+fileName)
+	want := b.list().Entry(t, "many/"+fileName)
 	b.parent(fileName, refer(1<<40, 1))
 	l := b.list()
 	for _, e := range l.Entries {
@@ -111,8 +111,8 @@ func TestT09_NamesAreKeptExactlyAndOddOnesAreTold(t *testing.T) {
 		"":          "",
 	} {
 		b := renamed(t, func(name []uint16) { copy(name[10:], units(part)) })
-		if l := b.list(); l.Bars() || rule != "" && !has(l, rule) || rule == "" && !slices.Equal(rules(l), []string{"deleted-entries"}) {
-			t.Errorf("%q: %v %q", part, l.Summary, rules(l))
+		if l := b.list(); l.Bars() || rule != "" && !l.Has(rule) || rule == "" && !slices.Equal(l.Rules(), []string{"deleted-entries"}) {
+			t.Errorf("%q: %v %q", part, l.Summary, l.Rules())
 		}
 	}
 	for _, part := range []string{"/", "\x00"} {
@@ -123,12 +123,12 @@ func TestT09_NamesAreKeptExactlyAndOddOnesAreTold(t *testing.T) {
 	}
 	var lone string
 	b := renamed(t, func(name []uint16) { name[10] = 0xD83D; lone = volume.WTF8(name) })
-	if l := b.list(); l.Bars() || !has(l, "name-surrogate") || entry(t, l, "many/"+lone).Size == 0 {
-		t.Errorf("half a character: %v %q", l.Summary, rules(l))
+	if l := b.list(); l.Bars() || !l.Has("name-surrogate") || l.Entry(t, "many/"+lone).Size == 0 {
+		t.Errorf("half a character: %v %q", l.Summary, l.Rules())
 	}
 	b = renamed(t, func(name []uint16) { copy(name, units("A FILE")); copy(name[34:], units("0777")) })
-	if l := b.list(); l.Bars() || !has(l, "name-twice") {
-		t.Errorf("two names: %v %q", l.Summary, rules(l))
+	if l := b.list(); l.Bars() || !l.Has("name-twice") {
+		t.Errorf("two names: %v %q", l.Summary, l.Rules())
 	}
 }
 
@@ -138,14 +138,14 @@ func TestT09_StreamsAndHardLinksAreListedUnderEachName(t *testing.T) {
 		if l.Files[path] != l.Files["links/one.txt"] || l.Files[path].Size != 5000 {
 			t.Errorf("%q: %+v", path, l.Files[path])
 		}
-		if e := entry(t, l, path+":stream"); e.Kind != report.Stream || string(e.Inline) != "of all names" {
+		if e := l.Entry(t, path+":stream"); e.Kind != report.Stream || string(e.Inline) != "of all names" {
 			t.Errorf("%+v", e)
 		}
 	}
-	if e := entry(t, l, "empty folder"); !e.Empty || e.Kind != report.Directory || e.Outcome != report.Clean {
+	if e := l.Entry(t, "empty folder"); !e.Empty || e.Kind != report.Directory || e.Outcome != report.Clean {
 		t.Errorf("%+v", e)
 	}
-	if e := entry(t, l, "links"); e.Empty {
+	if e := l.Entry(t, "links"); e.Empty {
 		t.Errorf("%+v", e)
 	}
 }
@@ -279,7 +279,7 @@ func TestT24_ContentThatHasNoRoomIsTooLarge(t *testing.T) {
 		return raw
 	})
 	l := b.list()
-	if e := entry(t, l, "sparse.bin"); e.Outcome != report.TooLarge || l.Summary.Outcome == report.Clean {
+	if e := l.Entry(t, "sparse.bin"); e.Outcome != report.TooLarge || l.Summary.Outcome == report.Clean {
 		t.Errorf("%+v %+v", e, l.Summary)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
+	"testing"
 
 	"pratique/scanner/report"
 	"pratique/scanner/volume"
@@ -169,6 +171,35 @@ func (l Listing) Signals() map[string]bool {
 		}
 	}
 	return said
+}
+
+// Rules are the findings of the listing, those of entries with their paths.
+func (l Listing) Rules() []string {
+	var out []string
+	for _, f := range l.Summary.Findings {
+		out = append(out, f.Rule)
+	}
+	for _, e := range l.Entries {
+		for _, f := range e.Findings {
+			out = append(out, f.Rule+" "+e.Path)
+		}
+	}
+	return out
+}
+
+// Has reports whether the volume or an entry has a finding.
+func (l Listing) Has(rule string) bool {
+	return slices.ContainsFunc(l.Rules(), func(r string) bool { return r == rule || strings.HasPrefix(r, rule+" ") })
+}
+
+// Entry returns the entry with a path, which must be there.
+func (l Listing) Entry(t testing.TB, path string) volume.Entry {
+	t.Helper()
+	i := slices.IndexFunc(l.Entries, func(e volume.Entry) bool { return e.Path == path })
+	if i < 0 {
+		t.Fatalf("%q is not listed", path)
+	}
+	return l.Entries[i]
 }
 
 // Bars reports whether the listing alone keeps the medium from being cleared.
