@@ -59,6 +59,7 @@ func Load(compiled []byte) (*Rules, error) {
 	if r.count = len(r.all.GetRules()); r.count == 0 {
 		return nil, errors.New("yara: the compiled rules hold no rule")
 	}
+	r.quicken()
 	return r, nil
 }
 

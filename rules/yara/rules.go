@@ -15,7 +15,8 @@
 // can work in a jail and a rule that never matches is worse than none; time, because a verdict must not depend on the clock.
 //
 // Rules are compiled twice, all of them and those that content needs that is no program (package split); what content begins
-// with decides which set it meets. The matches are the same, and most content is spared nine tenths of the work.
+// with decides which set it meets. The matches are the same, and most content is spared nine tenths of the work. In memory each
+// set has an automaton that does as libyara's does in half the time (rows.go).
 //
 // Compiled rules are only ever loaded on the machine and by the version that wrote them: libyara does not check them.
 package yara
@@ -119,6 +120,7 @@ func Compile(sources []Source) (*Rules, []Problem, error) {
 		return nil, errorsFirst(problems), ErrRejected
 	}
 	r.plain, r.zeros, r.large = compileLess(split.Plain(sources)), compileLess(split.Zeros(sources)), compileLess(split.Large(sources))
+	r.quicken()
 	return r, problems, nil
 }
 
@@ -140,6 +142,13 @@ func compileLess(sources []Source) *libyara.Rules {
 		return nil
 	}
 	return lib
+}
+
+// quicken makes each set of rules ready for the first scan.
+func (r *Rules) quicken() {
+	for _, lib := range []*libyara.Rules{r.all, r.plain, r.zeros, r.large} {
+		quicken(lib)
+	}
 }
 
 // Count is the number of rules, private ones included.
