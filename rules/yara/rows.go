@@ -150,6 +150,8 @@ func (a automaton) complete(near, aside []uint32, into automaton) {
 				row[code] = place[slot>>slotBits]<<slotBits | code
 			}
 		}
-		into.matches[place[state]] = a.matches[state]
+		if matches := a.matches[state]; matches != 0 { // else the page stays the kernel's one page of zeros
+			into.matches[place[state]] = matches
+		}
 	}
 }

@@ -1,9 +1,10 @@
 // Command bench screens a generated stick with the real programs and says what that costs, as ratios within one run: the
 // machine is shared and its speed changes, a ratio taken side by side does not.
 //
-//	bench -bin DIR [-mb 500] [-mix 1000] [-rounds 3] [-rules DIR]
+//	bench -bin DIR [-mb 500] [-mix 1000] [-rounds 3] [-rules DIR] [-only small|large]
 //
-// Two more sticks hold what hospitals' sticks do, one in small files and one in large ones (hospital.go). Then it measures the readers by themselves, on a volume of each file system.
+// Two more sticks hold what hospitals' sticks do, one in small files and one in large ones (hospital.go); -only measures one
+// of them and nothing else. Then it measures the readers by themselves, on a volume of each file system.
 //
 // It prints lines "bench NAME VALUE". Each round runs the contenders one after another on warm pages, and the median of
 // the rounds counts.
@@ -42,7 +43,12 @@ func run() error {
 	rounds := flag.Int("rounds", 3, "how often each contender runs")
 	rules := flag.String("rules", "", "folder of YARA rules that both sides use besides the baseline")
 	baseline := flag.String("baseline", filepath.Join("rules", "baseline", "yara"), "folder of the baseline's rules, for the yara program")
+	only := flag.String("only", "", "measure this hospital stick alone: small or large")
 	flag.Parse()
+	mixes := slices.DeleteFunc(stick.Mixes(), func(m stick.Mix) bool { return *only != "" && m.Name != *only })
+	if len(mixes) == 0 {
+		return fmt.Errorf("there is no stick %q", *only)
+	}
 
 	dir, err := os.MkdirTemp("", "pratique-bench-")
 	if err != nil {
@@ -52,11 +58,6 @@ func run() error {
 	if *bin == "" {
 		return volumes(dir, *rounds)
 	}
-	if err := stick.CreateBench(dir, *mb<<20, 1); err != nil {
-		return err
-	}
-	image, tree := filepath.Join(dir, "bench.img"), filepath.Join(dir, "bench")
-
 	screen := []string{filepath.Join(*bin, "pratique"), "screen", "--state", filepath.Join(dir, "state")}
 	ruleFiles, err := yaraFiles(*baseline)
 	if err != nil {
@@ -70,6 +71,13 @@ func run() error {
 		}
 		ruleFiles = append(ruleFiles, more...)
 	}
+	if *only != "" {
+		return hospital(dir, *bin, *mixMB, *rounds, mixes, screen, ruleFiles)
+	}
+	if err := stick.CreateBench(dir, *mb<<20, 1); err != nil {
+		return err
+	}
+	image, tree := filepath.Join(dir, "bench.img"), filepath.Join(dir, "bench")
 	yara := []string{"yara", "-r", "-p", strconv.Itoa(runtime.NumCPU())}
 	for _, name := range externals {
 		yara = append(yara, "-d", name+"=")
@@ -111,7 +119,7 @@ func run() error {
 			return err
 		}
 	}
-	if err := hospital(dir, *bin, *mixMB, *rounds, screen, ruleFiles); err != nil {
+	if err := hospital(dir, *bin, *mixMB, *rounds, mixes, screen, ruleFiles); err != nil {
 		return err
 	}
 	return volumes(dir, *rounds)
@@ -132,6 +140,7 @@ func yaraFiles(dir string) (out []string, err error) {
 
 type result struct {
 	seconds float64
+	cpu     float64 // seconds of processor time, of the whole process tree
 	peak    float64 // megabytes, proportional set size of the whole process tree
 	output  string
 }
@@ -161,6 +170,7 @@ func measure(args []string) (result, error) {
 	}()
 	err := cmd.Wait()
 	res := result{seconds: time.Since(begin).Seconds(), output: out.String()}
+	res.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	close(ended)
 	res.peak = <-peak
 	var exit *exec.ExitError
