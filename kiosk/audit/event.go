@@ -37,6 +37,21 @@ func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:])
 // MarshalText gives hex.
 func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
 
+// UnmarshalText reads hex.
+func (id *ID) UnmarshalText(text []byte) error { return unhex(id[:], text) }
+
+// UnmarshalText reads hex.
+func (d *Digest) UnmarshalText(text []byte) error { return unhex(d[:], text) }
+
+// unhex reads exactly as many bytes as there is room for.
+func unhex(to, text []byte) error {
+	if hex.DecodedLen(len(text)) != len(to) || len(text)%2 != 0 {
+		return fmt.Errorf("%d digits where %d belong", len(text), hex.EncodedLen(len(to)))
+	}
+	_, err := hex.Decode(to, text)
+	return err
+}
+
 // String returns hex.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
@@ -259,9 +274,11 @@ func (o Outcomes) MarshalJSON() ([]byte, error) {
 
 // Issuing stands for a clearance's own leaf. It is never appended: AppendLeaf is the way.
 type Issuing struct {
-	Leaf    Digest `cbor:"-" json:"leaf"`    // SHA-256 of the leaf, to look it up by
-	Content Digest `cbor:"-" json:"content"` // the content root that it clears
-	Classes []Word `cbor:"-" json:"classes"` // what it is for
+	Leaf     Digest    `cbor:"-" json:"leaf"`     // SHA-256 of the leaf, to look it up by
+	Content  Digest    `cbor:"-" json:"content"`  // the content root that it clears
+	Classes  []Word    `cbor:"-" json:"classes"`  // what it is for
+	Expires  int64     `cbor:"-" json:"expires"`  // seconds since 1970
+	Operator Pseudonym `cbor:"-" json:"operator"` // who asked for it
 }
 
 // Issued says that the token of an issuing entry is written.

@@ -113,7 +113,7 @@ func decodeLeaf(leaf []byte) (Entry, error) {
 		if err != nil {
 			return Entry{}, fmt.Errorf("neither an event nor a clearance: %w", err)
 		}
-		data := Issuing{Leaf: sha256.Sum256(leaf), Content: c.Content.Root}
+		data := Issuing{Leaf: sha256.Sum256(leaf), Content: c.Content.Root, Expires: c.Expires.Unix(), Operator: c.Operator}
 		for _, class := range c.Audience {
 			data.Classes = append(data.Classes, Word(class))
 		}

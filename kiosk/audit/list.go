@@ -68,12 +68,12 @@ func (r *Reader) List(ctx context.Context, opts ListOptions, f func(Entry) error
 	return nil
 }
 
-// scanEntry decodes the row (idx, time, kind, leaf) and holds the columns against the leaf.
-func scanEntry(rows *sql.Rows) (Entry, error) {
+// scanEntry decodes the row (idx, time, kind, leaf, more...) and holds the columns against the leaf.
+func scanEntry(rows *sql.Rows, more ...any) (Entry, error) {
 	var idx int64
 	var at, kind sql.NullString
 	var leaf []byte
-	if err := rows.Scan(&idx, &at, &kind, &leaf); err != nil {
+	if err := rows.Scan(append([]any{&idx, &at, &kind, &leaf}, more...)...); err != nil {
 		return Entry{}, classify(err)
 	}
 	e, err := decodeLeaf(leaf)

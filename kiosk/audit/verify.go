@@ -216,23 +216,11 @@ func (v *verifier) compareHash(n int64, level int, want tlog.Hash) error {
 	return &Broken{n, fmt.Sprintf("the stored hash of level %d above it does not match the entries", level)}
 }
 
-// root is the root over all entries so far (RFC 6962 section 2.1): the complete subtrees joined from the right.
-func (v *verifier) root() tlog.Hash {
-	if len(v.subtrees) == 0 {
-		return emptyRoot
-	}
-	h := v.subtrees[len(v.subtrees)-1]
-	for i := len(v.subtrees) - 2; i >= 0; i-- {
-		h = tlog.NodeHash(v.subtrees[i], h)
-	}
-	return h
-}
-
 // compareHeads checks the stored checkpoint of the size reached, if there is one, and the witnesses of that size. That all
 // checkpoints are roots over the same leaves is what makes them consistent with each other.
 func (v *verifier) compareHeads() error {
 	size := v.res.Entries
-	v.res.Root = v.root()
+	v.res.Root = rootOf(v.subtrees)
 	if v.next != nil && v.next.size < size {
 		return &Broken{v.next.size - 1, fmt.Sprintf("there is a checkpoint of %d entries", v.next.size)}
 	}
