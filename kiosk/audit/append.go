@@ -23,6 +23,7 @@ type session struct {
 	attached int64
 	at       time.Time // when the latest verdict was entered; zero until then
 	verdicts verdicts
+	rules    []string // facts of its items, for its first verdict
 	issuing  bool
 	over     bool // its medium is gone, or it failed
 	doubtful bool // a write failed; what it left is not known, so the session gets no clearance
@@ -155,6 +156,9 @@ func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry) (index int64
 	if head, err = l.add(ctx, tx, head, ev.Data.Kind(), at, leaf); err != nil {
 		return -1, at, err
 	}
+	if err := l.index(ctx, tx, Entry{Index: head.Size - 1, Kind: ev.Data.Kind(), Session: ev.Session, Data: ev.Data}); err != nil {
+		return -1, at, err
+	}
 	if err := addCheckpoint(ctx, tx, l.opts, head); err != nil {
 		return -1, at, err
 	}
@@ -190,6 +194,18 @@ func (l *Log) add(ctx context.Context, tx *sql.Tx, head Head, kind Kind, at time
 	}
 	root, err := tlog.TreeHash(n+1, storedHashes(ctx, tx))
 	return Head{n + 1, root}, err
+}
+
+// index makes a new entry one that is found.
+func (l *Log) index(ctx context.Context, tx *sql.Tx, e Entry) error {
+	var rules []string
+	if s := l.live[e.Session]; e.Kind == KindDecided && s != nil && len(s.verdicts.classes) == 0 {
+		rules = s.rules
+	}
+	if err := addFacts(ctx, tx, e, rules); err != nil {
+		return err
+	}
+	return l.step("facts")
 }
 
 func (l *Log) step(name string) error {

@@ -116,6 +116,7 @@ type Options struct {
 type Log struct {
 	*Reader // reads through connections of its own
 	opts    Options
+	dir     string
 	w       *sql.DB // one connection; its transactions are immediate
 
 	mu   sync.Mutex // held while entries are written
@@ -143,7 +144,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Log, error) {
 	if err := create(ctx, path, opts); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	l := &Log{opts: opts, w: openWriter(path), live: map[ID]*session{}}
+	l := &Log{opts: opts, dir: filepath.Dir(path), w: openWriter(path), live: map[ID]*session{}}
 	l.Reader = &Reader{db: openReader(path, false), origin: opts.Origin, keys: opts.Verifiers}
 	if err := l.checkTail(ctx); err != nil {
 		l.Close()

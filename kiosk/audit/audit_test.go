@@ -115,11 +115,13 @@ func decided(v Verdict, digest Digest, items uint64) Decided {
 	return d
 }
 
+var testOperator = [8]byte{0xab}
+
 func testClaims(session ID, at time.Time) clearance.Claims {
 	return clearance.Claims{Issuer: "kiosk-3", Audience: []string{"imaging"}, IssuedAt: at, Expires: at.Add(8 * time.Hour), ID: session,
 		Verdict: clearance.Cleared, Content: clearance.Content{Root: [32]byte{0xc0}, Volumes: 1, Files: 3, Bytes: 99},
 		Rules: clearance.Rules{Name: "baseline", Version: 3}, Canary: "none", Coverage: clearance.Used, Source: clearance.FromImage,
-		PQKeyID: [8]byte{1}}
+		Operator: testOperator, PQKeyID: [8]byte{1}}
 }
 
 func claimsLeaf(t testing.TB, session ID, at time.Time) []byte {

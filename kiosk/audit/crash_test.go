@@ -285,7 +285,7 @@ func TestFilesThatAreNoLog(t *testing.T) {
 		"text":             {in(write([]byte("hello\n"))), ErrForeign},
 		"another database": {in(sqlFile("CREATE TABLE x(a)")), ErrForeign},
 		"another program":  {in(sqlFile("PRAGMA application_id = 5", "CREATE TABLE x(a)")), ErrForeign},
-		"newer":            {in(sqlFile("PRAGMA application_id = 0x50525451", "PRAGMA user_version = 2", "CREATE TABLE x(a)")), ErrNewer},
+		"newer":            {in(sqlFile("PRAGMA application_id = 0x50525451", fmt.Sprint("PRAGMA user_version = ", schemaVersion+1), "CREATE TABLE x(a)")), ErrNewer},
 		"a folder":         {in(func(p string) { os.Mkdir(p, 0o700) }), ErrForeign},
 		"a FIFO":           {in(func(p string) { syscall.Mkfifo(p, 0o600) }), ErrForeign},
 		"a symbolic link":  {in(func(p string) { os.Symlink(filepath.Join(t.TempDir(), "x"), p) }), ErrForeign},

@@ -62,6 +62,7 @@ type Items struct {
 	rows    []Item // not written yet
 	seq     uint64 // of the first of them
 	digest  hash.Hash
+	rules   ruleFacts
 	err     error
 }
 
@@ -71,7 +72,7 @@ var errClosed = errors.New("items: closed")
 // NewItems begins the list of a session's items, whose names are turned into pseudonyms under key (at least 16 bytes,
 // kept by the caller, never in the log).
 func (l *Log) NewItems(session ID, key []byte) *Items {
-	it := &Items{log: l, session: session, key: key, digest: newItemsDigest(session)}
+	it := &Items{log: l, session: session, key: key, digest: newItemsDigest(session), rules: ruleFacts{}}
 	if len(key) < minItemKey || session == (ID{}) {
 		it.err = errors.New("items: no session, or a key that is too short")
 	}
@@ -104,6 +105,7 @@ func (it *Items) Add(ctx context.Context, item report.Item) error {
 	if it.err = addItem(it.digest, row); it.err != nil {
 		return it.err
 	}
+	it.rules.add(row.Findings)
 	it.rows = append(it.rows, row)
 	if len(it.rows) < itemBatch {
 		return nil
@@ -121,7 +123,17 @@ func (it *Items) Close(ctx context.Context) (digest Digest, n uint64, err error)
 		return Digest{}, 0, it.err
 	}
 	it.err = errClosed
+	it.log.found(it.session, it.rules.words())
 	return Digest(it.digest.Sum(nil)), it.seq, nil
+}
+
+// found keeps the facts of a session's items until its first verdict, with which they are entered.
+func (l *Log) found(session ID, rules []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.live[session]; s != nil {
+		s.rules = rules
+	}
 }
 
 func (it *Items) flush(ctx context.Context) error {
@@ -140,7 +152,9 @@ func (it *Items) flush(ctx context.Context) error {
 	}
 	defer insert.Close()
 	quick := context.WithoutCancel(ctx) // one goroutine per row is what watching the context here would cost
+	sums := make([]byte, 0, itemBatch*prefixBytes)
 	for i, r := range it.rows {
+		sums = appendPrefix(sums, r.SHA256)
 		var sum []byte // NULL if the item was not seen
 		if r.SHA256 != nil {
 			sum = r.SHA256[:]
@@ -150,6 +164,9 @@ func (it *Items) flush(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("items: %w", classify(err))
 		}
+	}
+	if err := addPrefixes(ctx, tx, it.session, int64(it.seq), sums); err != nil {
+		return fmt.Errorf("items: %w", err)
 	}
 	if err := it.log.step("items"); err != nil {
 		return err

@@ -95,8 +95,13 @@ func (r *Reader) ListItems(ctx context.Context, session ID, f func(Item) error) 
 }
 
 func eachItem(ctx context.Context, q querier, session ID, f func(seq int64, it Item) error) error {
+	return eachItemWhere(ctx, q, " ORDER BY seq", []any{session[:]}, f)
+}
+
+// eachItemWhere is eachItem with more conditions behind the session, which is the first of args.
+func eachItemWhere(ctx context.Context, q querier, where string, args []any, f func(seq int64, it Item) error) error {
 	rows, err := q.QueryContext(ctx, "SELECT seq, volume, kind, name, size, sha256, type, outcome, findings FROM item "+
-		"WHERE session = ? ORDER BY seq", session[:])
+		"WHERE session = ?"+where, args...)
 	if err != nil {
 		return fmt.Errorf("list items: %w", classify(err))
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	schemaVersion = 1
+	schemaVersion = 2
 	applicationID = 0x50525451 // "PRTQ", so that another program's database is told apart from a damaged log
 
 	// busyTimeout is how long a writer waits for another process's transaction. Those take milliseconds; a process that
@@ -34,10 +34,12 @@ const (
 // constraints, or a view in its place, is not our log.
 type object struct{ kind, name, table, sql string }
 
-// schema is the whole database. The triggers stop accidents and clumsy hands, not an attacker, who drops them first.
+// schema is the whole database, as schemaV1 and what came with version 2. The triggers stop accidents and clumsy hands, not an attacker, who drops them first.
 // recursive_triggers, set on each connection, is what makes INSERT OR REPLACE fire the delete triggers
 // (https://www.sqlite.org/lang_conflict.html).
-var schema = []object{
+var schema = slices.Concat(schemaV1, schemaV2)
+
+var schemaV1 = []object{
 	{"table", "entry", "entry",
 		"CREATE TABLE entry(idx INTEGER PRIMARY KEY, time TEXT, kind TEXT, leaf BLOB NOT NULL) STRICT"},
 	{"table", "hash", "hash",
@@ -61,6 +63,23 @@ var schema = []object{
 		"CREATE TRIGGER item_dense BEFORE INSERT ON item WHEN NEW.seq IS NOT " +
 			"(SELECT coalesce(max(seq) + 1, 0) FROM item WHERE session = NEW.session) " +
 			"BEGIN SELECT RAISE(ABORT, 'items have no gaps'); END"},
+}
+
+// schemaV2 is what a log of version 1 lacks: the indexes (facts.go) and the signatures of witnesses. A row of prefix has some
+// 4,025 bytes and fills one page.
+var schemaV2 = []object{
+	{"table", "fact", "fact",
+		"CREATE TABLE fact(word TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY(word, place)) STRICT, WITHOUT ROWID"},
+	{"table", "prefix", "prefix",
+		"CREATE TABLE prefix(id INTEGER PRIMARY KEY, session BLOB NOT NULL CHECK(length(session) = 16), " +
+			"seq INTEGER NOT NULL, sums BLOB NOT NULL CHECK(length(sums) % 4 = 0)) STRICT"},
+	{"table", "cosignature", "cosignature",
+		"CREATE TABLE cosignature(size INTEGER NOT NULL, witness TEXT NOT NULL, note TEXT NOT NULL, " +
+			"PRIMARY KEY(size, witness)) STRICT, WITHOUT ROWID"},
+	{"index", "prefix_session", "prefix", "CREATE UNIQUE INDEX prefix_session ON prefix(session, seq)"},
+	never("fact", "UPDATE"), never("fact", "DELETE"),
+	never("prefix", "UPDATE"), never("prefix", "DELETE"),
+	never("cosignature", "UPDATE"), never("cosignature", "DELETE"),
 }
 
 // never refuses an UPDATE or DELETE.
@@ -125,7 +144,7 @@ func openWriter(path string) *sql.DB {
 
 // openReader never writes to the database. immutable is for a file that nobody can be writing to.
 func openReader(path string, immutable bool) *sql.DB {
-	params := map[string]string{"mode": "ro", "_query_only": "on"}
+	params := map[string]string{"mode": "ro", "_query_only": "on", "_stmt_cache_size": "16"}
 	if immutable {
 		params["immutable"] = "1"
 	}
@@ -145,18 +164,19 @@ func mayRead(op int, name, value, _ string) int {
 	return sqlite3.SQLITE_DENY
 }
 
-// mayAppend adds inserting into the four tables. No UPDATE, DELETE, DROP, ATTACH or PRAGMA, so not writable_schema either.
+// mayAppend adds inserting into the tables. No UPDATE, DELETE, DROP, ATTACH or PRAGMA, so not writable_schema either.
 func mayAppend(op int, table, b, c string) int {
-	if op == sqlite3.SQLITE_INSERT && slices.Contains([]string{"entry", "hash", "checkpoint", "item"}, table) {
+	if op == sqlite3.SQLITE_INSERT && slices.Contains([]string{"entry", "hash", "checkpoint", "item", "fact", "prefix", "cosignature"}, table) {
 		return sqlite3.SQLITE_OK
 	}
 	return mayRead(op, table, b, c)
 }
 
-// create makes the file if there is none, and makes sure that it is a log of this version.
+// create makes the file if there is none, and makes sure that it is a log of this version. One of an older version is
+// brought to this one: nothing that its tree or its digests cover is touched.
 //
 // A crash leaves an empty file, which is a new log to the next start, or an empty WAL database, which is too: schema,
-// version and first checkpoint come in one transaction.
+// version and first checkpoint come in one transaction. So does all of an upgrade.
 func create(ctx context.Context, path string, opts Options) error {
 	if err := makeFile(path); err != nil {
 		return err
@@ -164,12 +184,12 @@ func create(ctx context.Context, path string, opts Options) error {
 	db := connections(path, 1, map[string]string{"mode": "rw", "_txlock": "immediate"}, nil)
 	defer db.Close()
 
-	empty, err := identify(ctx, db)
+	version, err := identify(ctx, db)
 	if err != nil {
 		return err
 	}
-	if !empty {
-		missing, err := checkSchema(ctx, db)
+	if version > 0 {
+		missing, err := checkSchema(ctx, db, version)
 		if err == nil && missing != "" {
 			err = lacks(missing)
 		}
@@ -177,7 +197,7 @@ func create(ctx context.Context, path string, opts Options) error {
 			return err
 		}
 	}
-	if err := useWAL(ctx, db); err != nil || !empty { // a restored backup may have lost the mode
+	if err := useWAL(ctx, db); err != nil || version == schemaVersion { // a restored backup may have lost the mode
 		return err
 	}
 	tx, err := db.BeginTx(ctx, nil)
@@ -185,10 +205,14 @@ func create(ctx context.Context, path string, opts Options) error {
 		return classify(err)
 	}
 	defer tx.Rollback()
-	if empty, err = identify(ctx, tx); err != nil || !empty { // another process was first
+	if version, err = identify(ctx, tx); err != nil || version == schemaVersion { // another process was first
 		return err
 	}
-	for _, o := range schema {
+	missing := schema
+	if version > 0 {
+		missing = schemaV2
+	}
+	for _, o := range missing {
 		if _, err := tx.ExecContext(ctx, o.sql); err != nil {
 			return classify(err)
 		}
@@ -197,7 +221,12 @@ func create(ctx context.Context, path string, opts Options) error {
 	if _, err := tx.ExecContext(ctx, pragmas); err != nil {
 		return classify(err)
 	}
-	if err := addCheckpoint(ctx, tx, opts, Head{Root: emptyRoot}); err != nil {
+	if version == 0 {
+		err = addCheckpoint(ctx, tx, opts, Head{Root: emptyRoot})
+	} else {
+		err = upgrade(ctx, tx)
+	}
+	if err != nil {
 		return err
 	}
 	return classify(tx.Commit())
@@ -231,35 +260,38 @@ func makeFile(path string) error {
 	return nil
 }
 
-// identify says whose file it is, and whether there is nothing in it yet. A file of a newer version, or of another
+// identify says of which version a log is; 0 if there is nothing in the file yet. A file of a newer version, or of another
 // program, is not touched.
-func identify(ctx context.Context, q querier) (empty bool, err error) {
-	var app, version, objects int
+func identify(ctx context.Context, q querier) (version int, err error) {
+	var app, objects int
 	row := q.QueryRowContext(ctx, "SELECT a.application_id, v.user_version, (SELECT count(*) FROM sqlite_schema) "+
 		"FROM pragma_application_id a, pragma_user_version v")
 	if err := row.Scan(&app, &version, &objects); err != nil {
-		return false, classify(err)
+		return 0, classify(err)
 	}
 	switch {
 	case app == 0 && version == 0 && objects == 0:
-		return true, nil
+		return 0, nil
 	case app == applicationID && version > schemaVersion:
-		return false, ErrNewer
-	case app != applicationID || version != schemaVersion:
-		return false, ErrForeign
+		return 0, ErrNewer
+	case app != applicationID || version < 1 || version > schemaVersion:
+		return 0, ErrForeign
 	}
-	return false, nil
+	return version, nil
 }
 
 // checkSchema compares the whole schema, so that no view, trigger or table of an attacker's is ever run. It returns the
 // name of a trigger or index that is missing: without it the records can still be read, and said to be good or bad.
-func checkSchema(ctx context.Context, q querier) (missing string, err error) {
+func checkSchema(ctx context.Context, q querier, version int) (missing string, err error) {
 	rows, err := q.QueryContext(ctx, "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema LIMIT 100")
 	if err != nil {
 		return "", classify(err)
 	}
 	defer rows.Close()
 	left := slices.Clone(schema)
+	if version == 1 {
+		left = slices.Clone(schemaV1)
+	}
 	for rows.Next() {
 		var o object
 		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.sql); err != nil {
@@ -317,7 +349,7 @@ func openCopy(ctx context.Context, path string) (*sql.DB, error) {
 		return nil, fmt.Errorf("%w: it is no regular file", ErrForeign)
 	}
 	db := openReader(path, false)
-	empty, err := identify(ctx, db)
+	version, err := identify(ctx, db)
 	if errors.Is(err, ErrReadOnly) {
 		// SQLite needs to put files beside a WAL database. Where it cannot, and there is no WAL to miss, it can do without.
 		if wal, werr := os.Stat(path + "-wal"); werr == nil && wal.Size() > 0 {
@@ -326,13 +358,13 @@ func openCopy(ctx context.Context, path string) (*sql.DB, error) {
 		}
 		db.Close()
 		db = openReader(path, true)
-		empty, err = identify(ctx, db)
+		version, err = identify(ctx, db)
 	}
-	if err == nil && empty {
+	if err == nil && version == 0 {
 		err = ErrForeign
 	}
 	if err == nil {
-		_, err = checkSchema(ctx, db)
+		_, err = checkSchema(ctx, db, version)
 	}
 	if err != nil {
 		db.Close()

@@ -194,6 +194,14 @@ var tamperings = []tampering{
 	{"items of a session that never was", statements("INSERT INTO item SELECT " + hexLiteral(sessionID(77)) +
 		", 0, volume, kind, name, size, sha256, type, outcome, findings FROM item WHERE seq = 0 LIMIT 1"),
 		"there are items of session 5e00000000000000000000000000004d, which was never attached"},
+	{"hide a verdict from searches", statements("DELETE FROM fact WHERE word = 'verdict=cleared' AND place = 5"), "entry 6: a search for verdict=cleared would not find it"},
+	{"hide an operator from searches", statements("UPDATE fact SET word = 'operator=ab00000000000001' WHERE word = 'operator=ab00000000000000' AND place = 10"),
+		"entry 12: a search for operator=ab00000000000000 would not find it"},
+	{"hide an entry of a session", statements("DELETE FROM fact WHERE word = 'entry=" + sessionID(2).String() + "' AND place = 13"),
+		"entry 13: a search for entry=5e000000000000000000000000000002 would not find it"},
+	{"hide an item's hash from searches", statements("UPDATE prefix SET sums = zeroblob(length(sums)) WHERE session = " + hexLiteral(sessionID(3))),
+		"entry 16: a search for a hash of its items would not find it"},
+	{"hide all hashes from searches", statements("DELETE FROM prefix"), "entry 1: a search for a hash of its items would not find it"},
 	{"drop a trigger", statements("DROP TRIGGER item_dense"), "the database lacks its trigger item_dense"},
 	{"drop the index", statements("DROP INDEX entry_time"), "the database lacks its index entry_time"},
 }
