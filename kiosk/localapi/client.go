@@ -75,6 +75,51 @@ func (c *Client) Issue(ctx context.Context, port, class string) (Answer, error) 
 	return *reply.Answer, nil
 }
 
+// Override asks for the clearance of a medium that was not cleared, or confirms that another person did.
+func (c *Client) Override(ctx context.Context, port, class, reason string) (Answer, error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbOverride, Port: port, Class: class, Reason: reason})
+	if err != nil {
+		return Answer{}, err
+	}
+	if reply.Answer == nil {
+		return Answer{}, errors.New("the daemon sent no answer")
+	}
+	return *reply.Answer, nil
+}
+
+// SignIn signs a person in for as long as this connection lasts. Without a number the badge counts that was held to the reader.
+func (c *Client) SignIn(ctx context.Context, number string, pin PIN) (SignIn, error) {
+	return c.signIn(ctx, Request{Verb: VerbSignIn, Number: number, PIN: pin})
+}
+
+// Guest lets the sponsor who is signed in answer for a guest.
+func (c *Client) Guest(ctx context.Context, company, order string) (SignIn, error) {
+	return c.signIn(ctx, Request{Verb: VerbGuest, Company: company, Order: order})
+}
+
+func (c *Client) signIn(ctx context.Context, r Request) (SignIn, error) {
+	reply, err := c.ask(ctx, r)
+	if err != nil {
+		return SignIn{}, err
+	}
+	if reply.Staff == nil {
+		return SignIn{}, errors.New("the daemon does not say who is signed in")
+	}
+	return *reply.Staff, nil
+}
+
+// SignOut signs out whoever is signed in on the screen.
+func (c *Client) SignOut(ctx context.Context) error {
+	_, err := c.ask(ctx, Request{Verb: VerbSignOut})
+	return err
+}
+
+// Stay says that whoever is signed in is still there.
+func (c *Client) Stay(ctx context.Context) error {
+	_, err := c.ask(ctx, Request{Verb: VerbStay})
+	return err
+}
+
 // Eject ends the session of the medium in a port.
 func (c *Client) Eject(ctx context.Context, port string) error {
 	_, err := c.ask(ctx, Request{Verb: VerbEject, Port: port})

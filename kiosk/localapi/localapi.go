@@ -6,7 +6,7 @@
 // one map of deterministic CBOR with integer keys, as the field tags below give them. A client sends a Request, which has at
 // most 1,024 bytes:
 //
-//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path}
+//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -20,6 +20,16 @@
 //	install    the rule pack of the repository in the folder path is in force, and a Pack says which it is; else an error says
 //	           at which gate it was refused
 //	end-incident  Over: whether the incident has ended, which takes two people who ask for it
+//	override   an Answer: two people let a medium through in port for class although it was not cleared, for a reason of
+//	           OverrideReasons. The first of them gets an Answer that is Pending, the second one the clearance
+//	sign-in    a SignIn: who has this number, or the badge that was held to the reader, and this pin, is signed in
+//	sign-out   an empty Reply: nobody is signed in
+//	stay       an empty Reply: whoever is signed in is still there
+//	guest      a SignIn: the sponsor who is signed in answers for a guest of company, who is here for work order
+//
+// A person is signed in on the screen as long as the connection lasts that signed them in, until a medium is removed or
+// nothing was touched for a while. What the screen asks for then, on whatever connection, it asks for on that person's
+// behalf. The screen sends "stay" when somebody touches it and nothing else comes of that.
 //
 // A Reply with an Error says in a fixed word and a sentence what did not work. A client that breaks these rules gets one
 // last error, if it listens, and is cut off. A complete request, "status" with the id 1:
@@ -45,6 +55,8 @@ package localapi
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -59,7 +71,12 @@ const (
 	MaxReasons = 16
 	// MaxSessions bounds the sessions of one reply.
 	MaxSessions = 200
+	// MaxPIN bounds a PIN, in digits.
+	MaxPIN = 12
 )
+
+// OverrideReasons are the words for why two people let a medium through that was not cleared.
+var OverrideReasons = []string{"patient-emergency", "equipment-down", "false-positive", "drill"}
 
 // TimeFormat is how times are written: RFC 3339 in whole seconds, UTC.
 const TimeFormat = "2006-01-02T15:04:05Z"
@@ -77,6 +94,19 @@ type State struct {
 	Classes  []string  `cbor:"6,keyasint" json:"classes"` // equipment classes that a clearance can be for
 	Demo     bool      `cbor:"7,keyasint" json:"demo"`    // clearances are signed with a demonstration key
 	Ports    []Port    `cbor:"8,keyasint" json:"ports"`
+	Staff    *SignIn   `cbor:"9,keyasint,omitempty" json:"staff,omitempty"` // who is at the screen, which alone is told
+}
+
+// SignIn is who is signed in on the screen. Without a Name nobody is.
+type SignIn struct {
+	Badge   bool     `cbor:"1,keyasint,omitempty" json:"badge,omitempty"` // one was held to the reader: its PIN comes next
+	Name    string   `cbor:"2,keyasint,omitempty" json:"name,omitempty"`
+	Sponsor bool     `cbor:"3,keyasint,omitempty" json:"sponsor,omitempty"` // a guest, who may do nothing before the sponsor signs in too
+	Guest   string   `cbor:"4,keyasint,omitempty" json:"guest,omitempty"`   // the company of a guest
+	Classes []string `cbor:"5,keyasint,omitempty" json:"classes,omitempty"` // of equipment, that media may be cleared for
+	May     []string `cbor:"6,keyasint,omitempty" json:"may,omitempty"`     // whatever else, in words of the roster
+	Until   string   `cbor:"7,keyasint,omitempty" json:"until,omitempty"`   // signed out then, unless something is touched
+	Wait    string   `cbor:"8,keyasint,omitempty" json:"wait,omitempty"`    // no PIN is looked at before this time
 }
 
 // Problem is something that a person should see to. It does not always keep the station from working.
@@ -121,6 +151,14 @@ type Port struct {
 	Findings  *Findings  `cbor:"11,keyasint,omitempty" json:"findings,omitempty"`
 	Clearance *Clearance `cbor:"12,keyasint,omitempty" json:"clearance,omitempty"`
 	Refusal   *Reason    `cbor:"13,keyasint,omitempty" json:"refusal,omitempty"` // of a device that was refused, or why the kiosk failed
+	Override  *Override  `cbor:"14,keyasint,omitempty" json:"override,omitempty"`
+}
+
+// Override is asked for by one person, and waits for another to confirm it.
+type Override struct {
+	Class  string `cbor:"1,keyasint" json:"class"`
+	Reason string `cbor:"2,keyasint" json:"reason"` // of OverrideReasons
+	Until  string `cbor:"3,keyasint" json:"until"`  // forgotten then
 }
 
 // Medium is what is known of a medium without reading it.
@@ -163,6 +201,7 @@ type Clearance struct {
 	QR       string `cbor:"4,keyasint" json:"qr"` // digits
 	Expires  string `cbor:"5,keyasint" json:"expires"`
 	LogIndex uint64 `cbor:"6,keyasint" json:"log_index"`
+	Override string `cbor:"7,keyasint,omitempty" json:"override,omitempty"` // RED: two people let it through, for this reason
 }
 
 // Answer is what became of a request for a clearance.
@@ -174,6 +213,7 @@ type Answer struct {
 	Reasons   []Reason   `cbor:"5,keyasint" json:"reasons"`
 	Findings  Findings   `cbor:"6,keyasint" json:"findings"`
 	Clearance *Clearance `cbor:"7,keyasint,omitempty" json:"clearance"`
+	Pending   bool       `cbor:"8,keyasint,omitempty" json:"pending,omitempty"` // an override that a second person must confirm
 }
 
 // Session is a session as the log tells it.
@@ -207,35 +247,70 @@ const (
 	VerbEject     Verb = "eject"
 	VerbInstall   Verb = "install"
 	VerbEnd       Verb = "end-incident"
+	VerbOverride  Verb = "override"
+	VerbSignIn    Verb = "sign-in"
+	VerbSignOut   Verb = "sign-out"
+	VerbStay      Verb = "stay"
+	VerbGuest     Verb = "guest"
 )
+
+// PIN is one in transit. Nothing prints it.
+type PIN string
+
+// String keeps it out of journals, whatever verb it is formatted with.
+func (PIN) String() string { return "(a PIN)" }
+
+// GoString is String for %#v.
+func (p PIN) GoString() string { return p.String() }
 
 // Request is one message of a client.
 type Request struct {
-	ID    uint64 `cbor:"1,keyasint"`
-	Verb  Verb   `cbor:"2,keyasint"`
-	Port  string `cbor:"3,keyasint,omitempty"`
-	Class string `cbor:"4,keyasint,omitempty"`
-	Max   int    `cbor:"5,keyasint,omitempty"`
-	Path  string `cbor:"6,keyasint,omitempty"`
+	ID      uint64 `cbor:"1,keyasint"`
+	Verb    Verb   `cbor:"2,keyasint"`
+	Port    string `cbor:"3,keyasint,omitempty"`
+	Class   string `cbor:"4,keyasint,omitempty"`
+	Max     int    `cbor:"5,keyasint,omitempty"`
+	Path    string `cbor:"6,keyasint,omitempty"`
+	Number  string `cbor:"7,keyasint,omitempty"` // of a person; none for the badge that was held to the reader
+	PIN     PIN    `cbor:"8,keyasint,omitempty"`
+	Company string `cbor:"9,keyasint,omitempty"`
+	Order   string `cbor:"10,keyasint,omitempty"`
+	Reason  string `cbor:"11,keyasint,omitempty"`
+}
+
+// fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
+// reason. What is a capital may be left out.
+var fields = map[Verb]string{
+	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "f", VerbEnd: "",
+	VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
 func (r *Request) check() error {
-	needs, known := map[Verb]struct{ port, class, max, path bool }{
-		VerbStatus: {}, VerbSubscribe: {}, VerbSessions: {max: true}, VerbIssue: {port: true, class: true}, VerbEject: {port: true},
-		VerbInstall: {path: true}, VerbEnd: {},
-	}[r.Verb]
-	switch {
-	case !known:
+	takes, known := fields[r.Verb]
+	if !known {
 		return fmt.Errorf("unknown verb")
-	case needs.port != (r.Port != "") || needs.class != (r.Class != "") || needs.path != (r.Path != ""):
-		return fmt.Errorf("%s: a field too many or too few", r.Verb)
-	case len(r.Port) > maxWord || len(r.Class) > maxWord:
-		return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
-	case len(r.Path) > maxPath || needs.path && !filepath.IsAbs(r.Path):
+	}
+	for letter, there := range map[string]bool{"p": r.Port != "", "c": r.Class != "", "m": r.Max != 0, "f": r.Path != "", "n": r.Number != "", "s": r.PIN != "",
+		"o": r.Company != "", "w": r.Order != "", "r": r.Reason != ""} {
+		if must, may := strings.Contains(takes, letter), strings.Contains(takes, strings.ToUpper(letter)); must && !there || there && !must && !may {
+			return fmt.Errorf("%s: a field too many or too few", r.Verb)
+		}
+	}
+	for _, word := range []string{r.Port, r.Class, r.Number, r.Company, r.Order, r.Reason} {
+		if len(word) > maxWord {
+			return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
+		}
+	}
+	switch {
+	case len(r.Path) > maxPath || r.Path != "" && !filepath.IsAbs(r.Path):
 		return fmt.Errorf("%s: want a path from the root, of at most %d bytes", r.Verb, maxPath)
-	case r.Max < 0 || r.Max > MaxSessions || !needs.max && r.Max != 0:
+	case r.Max < 0 || r.Max > MaxSessions:
 		return fmt.Errorf("%s: max of %d", r.Verb, r.Max)
+	case len(r.PIN) > MaxPIN:
+		return fmt.Errorf("%s: a PIN of more than %d digits", r.Verb, MaxPIN)
+	case r.Reason != "" && !slices.Contains(OverrideReasons, r.Reason):
+		return fmt.Errorf("%s: an unknown reason", r.Verb)
 	}
 	return nil
 }
@@ -249,6 +324,7 @@ type Reply struct {
 	Answer   *Answer   `cbor:"5,keyasint,omitempty"`
 	Over     bool      `cbor:"6,keyasint,omitempty"`
 	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
+	Staff    *SignIn   `cbor:"8,keyasint,omitempty"`
 }
 
 // Pack is a rule pack that was put in force.
@@ -278,6 +354,9 @@ const (
 	CodeRemoved  = "removed"   // the medium was pulled, or the session ended
 	CodeNotReady = "not-ready" // the station clears nothing at the moment
 	CodePack     = "pack-refused"
+	CodeSignIn   = "sign-in"   // nobody has this number or badge and this PIN
+	CodeSlow     = "slow-down" // too many wrong PINs: the State says when the next one is looked at
+	CodeOverride = "no-override"
 	CodeFailed   = "failed" // the kiosk failed
 )
 

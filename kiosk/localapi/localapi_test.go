@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -70,11 +71,13 @@ func full() State {
 	return State{Version: 1, Station: "demo", Ready: true, Problems: []Problem{{"roster", "x"}}, Rules: Rules{"baseline", 3}, Classes: []string{"general"}, Demo: true,
 		Ports: []Port{{ID: "1-2", Name: "left", State: Issued, Since: "2026-11-21T12:00:00Z", Session: "aa", Medium: &Medium{"usb", 1, 2, 1, 3, 4},
 			Progress: &Progress{1, 2, 3, 4, -1}, Class: "general", Verdict: "cleared", Reasons: []Reason{{"a", "b"}}, Findings: &Findings{1, 2, 3},
-			Clearance: &Clearance{"aa", "bb", "general", "123", "2026-11-21T12:00:00Z", 7}, Refusal: &Reason{"c", "d"}}}}
+			Clearance: &Clearance{"aa", "bb", "general", "123", "2026-11-21T12:00:00Z", 7, "drill"}, Refusal: &Reason{"c", "d"},
+			Override: &Override{"general", "drill", "2026-11-21T12:00:00Z"}}},
+		Staff: &SignIn{true, "Jane Doe", true, "Acme", []string{"general"}, []string{"override"}, "2026-11-21T12:00:00Z", "2026-11-21T12:00:00Z"}}
 }
 
 func TestEachVerbIsAnswered(t *testing.T) {
-	answer := Answer{"1-2", "aa", "general", "cleared", []Reason{}, Findings{}, &Clearance{ID: "aa"}}
+	answer := Answer{"1-2", "aa", "general", "cleared", []Reason{}, Findings{}, &Clearance{ID: "aa"}, false}
 	var ejected atomic.Value
 	r := newRig(t, Handler{
 		Roles: func(p Peer) Roles {
@@ -98,6 +101,7 @@ func TestEachVerbIsAnswered(t *testing.T) {
 	}
 	r.Publish(full())
 	want := full()
+	want.Staff = nil // who is at the screen is for the screen
 	if st, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(*st, want) {
 		t.Errorf("status %+v %v", st, err)
 	}
@@ -157,26 +161,32 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
-	verbs := []Request{{1, VerbStatus, "", "", 0, ""}, {1, VerbSubscribe, "", "", 0, ""}, {1, VerbSessions, "", "", 1, ""},
-		{1, VerbIssue, "p", "c", 0, ""}, {1, VerbEject, "p", "", 0, ""}, {1, VerbInstall, "", "", 0, "/media/stick"}, {1, VerbEnd, "", "", 0, ""}}
+	verbs := []Request{{Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
+		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbEnd}, {Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
+		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"}}
 	for role, may := range map[Roles]string{
-		0: "", RoleScreen: "status subscribe issue eject", RoleStaff: "status subscribe issue eject",
+		0: "", RoleScreen: "status subscribe issue eject override sign-in sign-out stay guest", RoleStaff: "status subscribe issue eject override",
 		RoleSecurity: "status subscribe sessions install end-incident", RoleAudit: "status subscribe sessions", RoleAdmin: "status subscribe sessions eject install end-incident",
 		1 << 7: "",
 	} {
 		var done atomic.Int32
-		r := newRig(t, Handler{
+		h := Handler{
 			Roles:    func(Peer) Roles { return role },
 			Sessions: func(context.Context, int) ([]Session, error) { done.Add(1); return nil, nil },
 			Issue:    func(context.Context, Peer, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
 			Install:  func(context.Context, string) (Pack, error) { done.Add(1); return Pack{}, nil },
 			End:      func(context.Context, Peer) (bool, error) { done.Add(1); return true, nil },
-		}, nil)
+			Override: func(context.Context, Peer, string, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
+			SignIn:   func(context.Context, string, PIN) (SignIn, error) { done.Add(1); return SignIn{}, nil },
+			SignOut:  func() { done.Add(1) },
+			Stay:     func() { done.Add(1) },
+			Guest:    func(string, string) (SignIn, error) { done.Add(1); return SignIn{}, nil },
+		}
 		for _, v := range verbs {
 			done.Store(0)
 			want := strings.Contains(" "+may+" ", " "+string(v.Verb)+" ")
-			_, err := r.dial(t).ask(t.Context(), v)
+			_, err := newRig(t, h, nil).dial(t).ask(t.Context(), v) // one user has few connections to one server
 			var e *Error
 			if want != (err == nil) || !want && (!errors.As(err, &e) || e.Code != CodeDenied || done.Load() != 0) {
 				t.Errorf("role %b, %s: %v", role, v.Verb, err)
@@ -189,7 +199,9 @@ func TestRequestsThatBreakTheRulesAreRefused(t *testing.T) {
 	long := strings.Repeat("x", maxWord+1)
 	for _, r := range []Request{{}, {Verb: "delete"}, {Verb: VerbStatus, Port: "x"}, {Verb: VerbIssue}, {Verb: VerbIssue, Port: "x"}, {Verb: VerbIssue, Class: "x"},
 		{Verb: VerbIssue, Port: long, Class: "x"}, {Verb: VerbIssue, Port: "x", Class: long}, {Verb: VerbEject}, {Verb: VerbEject, Port: "x", Class: "y"},
-		{Verb: VerbSessions, Max: -1}, {Verb: VerbSessions, Max: MaxSessions + 1}, {Verb: VerbStatus, Max: 1}} {
+		{Verb: VerbSessions, Max: -1}, {Verb: VerbSessions, Max: MaxSessions + 1}, {Verb: VerbStatus, Max: 1},
+		{Verb: VerbSignIn}, {Verb: VerbSignIn, Number: "1"}, {Verb: VerbSignIn, PIN: "1234567890123"}, {Verb: VerbStatus, PIN: "1"}, {Verb: VerbGuest, Company: "x"},
+		{Verb: VerbOverride, Port: "x", Class: "y"}, {Verb: VerbOverride, Port: "x", Class: "y", Reason: "because"}} {
 		if r.check() == nil {
 			t.Errorf("%+v is taken", r)
 		}
@@ -198,6 +210,50 @@ func TestRequestsThatBreakTheRulesAreRefused(t *testing.T) {
 	var e *Error
 	if _, err := r.dial(t).ask(t.Context(), Request{Verb: "verdict"}); !errors.As(err, &e) || e.Code != CodeRequest {
 		t.Errorf("%v", err)
+	}
+}
+
+// Who is at the screen is told to the screen alone, and a connection that signed a person in is not cut off while they read.
+func TestT18_TheScreenAloneKnowsWhoIsSignedIn(t *testing.T) {
+	var role atomic.Uint32
+	role.Store(uint32(RoleScreen))
+	r := newRig(t, Handler{Roles: func(Peer) Roles { return Roles(role.Load()) },
+		SignIn: func(ctx context.Context, number string, pin PIN) (SignIn, error) {
+			if number != "4711" || pin != "123456" {
+				return SignIn{}, &Error{CodeSignIn, "no"}
+			}
+			return SignIn{Name: "Jane Doe"}, nil
+		}, Stay: func() {}}, func(s *Server) { s.idle = 200 * time.Millisecond })
+	r.Publish(full())
+	c := r.dial(t)
+	if st, err := c.Status(t.Context()); err != nil || st.Staff == nil || st.Staff.Name != "Jane Doe" {
+		t.Errorf("the screen: %+v %v", st, err)
+	}
+	var e *Error
+	if _, err := c.SignIn(t.Context(), "4711", "123457"); !errors.As(err, &e) || e.Code != CodeSignIn {
+		t.Errorf("a wrong PIN: %v", err)
+	}
+	if who, err := c.SignIn(t.Context(), "4711", "123456"); err != nil || who.Name != "Jane Doe" {
+		t.Errorf("%+v %v", who, err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := c.Stay(t.Context()); err != nil {
+		t.Errorf("cut off while somebody is signed in: %v", err)
+	}
+	for _, other := range []Roles{RoleStaff, RoleSecurity, RoleAudit, RoleAdmin} {
+		role.Store(uint32(other))
+		if st, err := r.dial(t).Status(t.Context()); err != nil || st.Staff != nil {
+			t.Errorf("role %b is told who is at the screen: %v", other, err)
+		}
+	}
+}
+
+func TestAPINIsNeverPrinted(t *testing.T) {
+	r := Request{Verb: VerbSignIn, Number: "4711", PIN: "123456"}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(format, r); strings.Contains(text, "123456") {
+			t.Errorf("%s: %s", format, text)
+		}
 	}
 }
 

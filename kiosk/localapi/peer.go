@@ -41,6 +41,11 @@ var allowed = map[Verb]Roles{
 	VerbEject:     RoleScreen | RoleStaff | RoleAdmin,
 	VerbInstall:   RoleSecurity | RoleAdmin, // a pack proves itself; who brings it gains nothing
 	VerbEnd:       RoleSecurity | RoleAdmin,
+	VerbOverride:  RoleScreen | RoleStaff, // and only for two people whom the roster lets do it
+	VerbSignIn:    RoleScreen,
+	VerbSignOut:   RoleScreen,
+	VerbStay:      RoleScreen,
+	VerbGuest:     RoleScreen,
 }
 
 // May reports whether a set of roles allows a verb.

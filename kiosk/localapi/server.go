@@ -33,7 +33,13 @@ type Handler struct {
 	Eject    func(ctx context.Context, peer Peer, port string) error
 	Install  func(ctx context.Context, path string) (Pack, error)
 	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
-	Failed   func(error)                                                 // told of errors that clients do not see; may be nil
+	Override func(ctx context.Context, peer Peer, port, class, reason string) (Answer, error)
+	// SignIn signs a person in for as long as ctx lasts, at most. It never keeps the PIN.
+	SignIn  func(ctx context.Context, number string, pin PIN) (SignIn, error)
+	SignOut func()
+	Stay    func()
+	Guest   func(company, order string) (SignIn, error)
+	Failed  func(error) // told of errors that clients do not see; may be nil
 }
 
 // Server answers clients. Use NewServer.
@@ -179,6 +185,16 @@ type client struct {
 	w      *frame.Writer
 	peer   Peer
 	roles  Roles
+	signed bool // a person in: the connection is theirs until they are signed out, however long they wait
+}
+
+// current is the state that this client may see: who is at the screen concerns nobody else.
+func (c *client) current() (*State, <-chan struct{}) {
+	st, changed := c.server.current()
+	if c.roles&RoleScreen == 0 {
+		st.Staff = nil
+	}
+	return st, changed
 }
 
 // run reads requests on a goroutine of its own, so that a client that hangs up while its request is under way is noticed,
@@ -205,7 +221,7 @@ func (c *client) run(ctx context.Context) {
 			reply := c.answer(ctx, r)
 			if r.Verb == VerbSubscribe && reply.Error == nil {
 				subscribed = r.ID
-				reply.State, changed = c.server.current()
+				reply.State, changed = c.current()
 			}
 			if c.send(reply) != nil {
 				return
@@ -218,12 +234,12 @@ func (c *client) run(ctx context.Context) {
 			case <-time.After(pushInterval):
 			}
 			reply := Reply{ID: subscribed}
-			reply.State, changed = c.server.current()
+			reply.State, changed = c.current()
 			if c.send(reply) != nil {
 				return
 			}
 		case <-idle.C:
-			if changed == nil {
+			if changed == nil && !c.signed {
 				return
 			}
 		case <-ctx.Done():
@@ -268,7 +284,7 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 	default:
 		switch r.Verb {
 		case VerbStatus:
-			reply.State, _ = c.server.current()
+			reply.State, _ = c.current()
 		case VerbSessions:
 			reply.Sessions, err = h.Sessions(ctx, r.Max)
 		case VerbIssue:
@@ -285,6 +301,26 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			}
 		case VerbEnd:
 			reply.Over, err = h.End(ctx, c.peer)
+		case VerbOverride:
+			var answer Answer
+			if answer, err = h.Override(ctx, c.peer, r.Port, r.Class, r.Reason); err == nil {
+				reply.Answer = &answer
+			}
+		case VerbSignIn, VerbGuest:
+			var who SignIn
+			if r.Verb == VerbGuest {
+				who, err = h.Guest(r.Company, r.Order)
+			} else {
+				who, err = h.SignIn(ctx, r.Number, r.PIN)
+			}
+			if err == nil {
+				reply.Staff, c.signed = &who, true
+			}
+		case VerbSignOut:
+			h.SignOut()
+			c.signed = false
+		case VerbStay:
+			h.Stay()
 		}
 	}
 	if err == nil {
