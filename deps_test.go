@@ -29,7 +29,7 @@ var plan = map[string][]string{
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/pratiqued":    {"kiosk", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
-	"kiosk/staff":        {"golang.org/x/sys", "github.com/BurntSushi/toml"},
+	"kiosk/staff":        {"golang.org/x/crypto", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"kiosk/trial":        {"rules", "scanner/report"},
 	"kiosk/usb":          {"kiosk/usb/gate", "golang.org/x/sys"},
 	"kiosk/usb/bot":      {"kiosk/usb/lun", "scanner/blocks", "github.com/google/gousb"},

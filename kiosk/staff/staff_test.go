@@ -50,7 +50,7 @@ func TestT18_ARosterWithAMistakeIsNobody(t *testing.T) {
 		"a user too large":   "[[person]]\nid = \"a\"\nuid = 4294967296\n",
 		"a class of no name": "[[person]]\nid = \"a\"\nclasses = [\"\"]\n",
 		"a long id":          "[[person]]\nid = \"" + strings.Repeat("a", maxText+1) + "\"\n",
-		"too large":          strings.Repeat("#", maxFile+1),
+		"too large":          strings.Repeat("#", MaxFile+1),
 	} {
 		if r, err := Parse([]byte(text)); !errors.Is(err, ErrRoster) || r.Len() != 0 {
 			t.Errorf("%s: %v, %d people", name, err, r.Len())
