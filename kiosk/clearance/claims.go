@@ -12,6 +12,8 @@ import (
 const (
 	// MaxLife is the longest that a clearance may hold, whatever the station's policy says.
 	MaxLife = 72 * time.Hour
+	// MaxOverride is the longest that an override may hold: until there is time for a proper answer.
+	MaxOverride = 4 * time.Hour
 	// MaxAudience bounds the equipment classes in one clearance, so that its QR stays small.
 	MaxAudience = 8
 	// maxClass, maxIssuer, maxPack and maxCanary bound words that go into the QR.
@@ -19,15 +21,20 @@ const (
 	maxIssuer = 64
 	maxPack   = 64
 	maxCanary = 32
+	maxReason = 32
 	// maxTime is the last second of the year 9999: RFC 3339 has no later one, and no sum of times overflows.
 	maxTime = 253_402_300_799
 )
 
-// Verdict is what a clearance says. Only Cleared is ever signed; the zero value refuses.
+// Verdict is what the scan said. Without an override only Cleared is ever signed; the zero value refuses.
 type Verdict uint8
 
-// Cleared is the one verdict that a token can carry.
-const Cleared Verdict = 1
+// The verdicts. A verifier that looks at nothing but this one word refuses every override.
+const (
+	Cleared       Verdict = 1
+	NotCleared    Verdict = 2
+	CouldNotCheck Verdict = 3
+)
 
 // Coverage says how much of the medium was scanned.
 type Coverage string
@@ -68,7 +75,22 @@ type Claims struct {
 	LogIndex     *uint64
 	PQKeyID      [8]byte // names the key of the post-quantum signature, so that taking that signature away is seen
 	TrustVersion uint64  // version of the trust file that the station had
-	Override     bool    // reserved: verifiers refuse it unless asked
+	// Override is nil for what the scan cleared. Else two people let it through, and verifiers refuse it unless asked.
+	Override *Override
+}
+
+// Override says why a medium was let through that was not cleared.
+type Override struct {
+	Reason string  // a word of a-z, 0-9 and '-'
+	Second [8]byte // pseudonym of who confirmed it, somebody else than the Operator who asked
+}
+
+// Overrule makes the claims those of an override: the verdict is the scan's, and they hold no longer than an override may.
+func (c *Claims) Overrule(verdict Verdict, o Override) {
+	c.Verdict, c.Override = verdict, &o
+	if latest := c.IssuedAt.Add(MaxOverride); c.Expires.After(latest) {
+		c.Expires = latest
+	}
 }
 
 // Medium is what is known of the device.
@@ -127,7 +149,13 @@ type wireBody struct {
 	Canary       string      `cbor:"10,keyasint"`
 	Coverage     Coverage    `cbor:"11,keyasint"`
 	Source       Source      `cbor:"12,keyasint"`
-	Override     bool        `cbor:"13,keyasint,omitempty"`
+	Override     *wireOver   `cbor:"13,keyasint,omitempty"`
+}
+
+type wireOver struct {
+	_      struct{} `cbor:",toarray"`
+	Reason string
+	Second [8]byte
 }
 
 type wireMedium struct {
@@ -176,8 +204,11 @@ func (c Claims) wire() (wireClaims, error) {
 			Content:  wireContent{Hash: contentHash, Root: c.Content.Root, Volumes: c.Content.Volumes, Files: c.Content.Files, Streams: c.Content.Streams, Bytes: c.Content.Bytes},
 			Rules:    wireRules{Name: c.Rules.Name, Version: c.Rules.Version, Digest: c.Rules.Digest},
 			Operator: c.Operator, LogIndex: c.LogIndex, PQKeyID: c.PQKeyID, TrustVersion: c.TrustVersion,
-			Canary: c.Canary, Coverage: c.Coverage, Source: c.Source, Override: c.Override,
+			Canary: c.Canary, Coverage: c.Coverage, Source: c.Source,
 		},
+	}
+	if o := c.Override; o != nil {
+		w.Body.Override = &wireOver{Reason: o.Reason, Second: o.Second}
 	}
 	if err := w.check(); err != nil {
 		return wireClaims{}, err
@@ -202,8 +233,14 @@ func (w *wireClaims) check() error {
 		return fmt.Errorf("claims: %w: no id", ErrMalformed)
 	case b.Version != claimsVersion || b.Content.Hash != contentHash:
 		return fmt.Errorf("claims: %w: version", ErrMalformed)
-	case b.Verdict != Cleared:
+	case b.Override == nil && b.Verdict != Cleared:
 		return fmt.Errorf("claims: %w: the verdict is not cleared", ErrMalformed)
+	case b.Override != nil && (b.Verdict != NotCleared && b.Verdict != CouldNotCheck || !isCode(b.Override.Reason, maxReason)):
+		return fmt.Errorf("claims: %w: an override of what, or without a reason", ErrMalformed)
+	case b.Override != nil && (b.Override.Second == b.Operator || b.Override.Second == [8]byte{} || b.Operator == [8]byte{}):
+		return fmt.Errorf("claims: %w: an override by one person", ErrMalformed)
+	case b.Override != nil && w.Expires-w.IssuedAt > int64(MaxOverride/time.Second):
+		return fmt.Errorf("claims: %w: an override for longer than %v", ErrMalformed, MaxOverride)
 	case !isWord(b.Rules.Name, maxPack):
 		return fmt.Errorf("claims: %w name of the rule pack", ErrMalformed)
 	case !isWord(b.Canary, maxCanary):
@@ -228,20 +265,26 @@ func (w *wireClaims) check() error {
 // claims is the reverse of Claims.wire.
 func (w *wireClaims) claims() Claims {
 	b := &w.Body
-	return Claims{
+	c := Claims{
 		Issuer: w.Issuer, Audience: w.Audience, IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Expires: time.Unix(w.Expires, 0).UTC(), ID: w.ID,
 		Verdict:  b.Verdict,
 		Medium:   Medium{VID: b.Medium.VID, PID: b.Medium.PID, Serial: b.Medium.Serial, Sectors: b.Medium.Sectors},
 		Content:  Content{Root: b.Content.Root, Volumes: b.Content.Volumes, Files: b.Content.Files, Streams: b.Content.Streams, Bytes: b.Content.Bytes},
 		Rules:    Rules{Name: b.Rules.Name, Version: b.Rules.Version, Digest: b.Rules.Digest},
 		Operator: b.Operator, LogIndex: b.LogIndex, PQKeyID: b.PQKeyID, TrustVersion: b.TrustVersion,
-		Canary: b.Canary, Coverage: b.Coverage, Source: b.Source, Override: b.Override,
+		Canary: b.Canary, Coverage: b.Coverage, Source: b.Source,
 	}
+	if b.Override != nil {
+		c.Override = &Override{b.Override.Reason, b.Override.Second}
+	}
+	return c
 }
 
 // IsClass reports whether s can be the name of an equipment class: lower-case letters, digits and hyphens.
-func IsClass(s string) bool {
-	if s == "" || len(s) > maxClass {
+func IsClass(s string) bool { return isCode(s, maxClass) }
+
+func isCode(s string, limit int) bool {
+	if s == "" || len(s) > limit {
 		return false
 	}
 	for _, c := range []byte(s) {

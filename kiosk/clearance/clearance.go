@@ -32,7 +32,7 @@
 //	   7: 16 bytes           id, random, not all zero
 //	  -70001: {
 //	     1: 1                version
-//	     2: 1                verdict: cleared; no other is ever signed
+//	     2: 1 / 2 / 3        verdict of the scan: cleared; with 13, and never without it, not cleared or could not check
 //	     3: [vendor, product, 16 bytes, sectors]
 //	                         the medium: USB ids, 0 for an image; SHA-256("pratique serial v1" ‖ 0 ‖ id ‖ serial number)
 //	                         cut to 16 bytes, or zero; size in whole units of 512 bytes
@@ -48,7 +48,9 @@
 //	    11: "used" / "deep"  whether unallocated space was scanned too
 //	    12: "image" / "block" / "usb"
 //	                         how the station saw the medium
-//	  ? 13: true             override: reserved
+//	  ? 13: [text, 8 bytes]  override: two persons let the medium through although the scan did not clear it. The reason, 1 to 32
+//	                         of a-z 0-9 and '-', and the pseudonym of who confirmed it, which is not the one of 6; neither is
+//	                         zero. An override holds at most 4 hours
 //	  }
 //	}
 //
@@ -111,6 +113,8 @@
 //	  "witnesses": [text]    keys of who countersigns the logs, sorted
 //	  "roots": [root]        in order of their key ids
 //	  "threshold": uint
+//	  ? "roster": {"keys": [root], "threshold": uint, "least": uint}
+//	                         who signs the roster, and the version of the oldest one that is still good enough
 //	}
 //	root    = {1: 2, 3: -7, -1: 1, -2: x, -3: y}
 //	station = root and {"iss": text, "nbf": time, "naf": time, "usage": "clearance",
@@ -121,6 +125,12 @@
 //
 // A file to which signatures are still to be added has the same form with fewer of them. The fingerprint that its signers
 // compare is taken over the payload, the one of the roots over {"roots": …, "threshold": …} of it.
+//
+// # Roster
+//
+// Who may do what at a site's stations is a text (package kiosk/staff), signed like a trust file: a tagged COSE_Sign with empty
+// headers and the text as its payload, external_aad "pratique roster v1". The keys and the threshold are those under "roster" in
+// the trust file in force; the rules for signatures are the same. Devices do not read it.
 //
 // # Enrolment request
 //

@@ -90,7 +90,9 @@ func TestTheLargestClaimsFitAReceipt(t *testing.T) {
 	index := uint64(math.MaxUint64)
 	largest := func(classes int) Claims {
 		c := exampleClaims(t)
-		c.Issuer, c.PQKeyID, c.LogIndex, c.TrustVersion, c.Override = keys.Issuer(), keys.PQKeyID(), &index, math.MaxUint64, true
+		c.Issuer, c.PQKeyID, c.LogIndex, c.TrustVersion = keys.Issuer(), keys.PQKeyID(), &index, math.MaxUint64
+		c.Operator = [8]byte{1}
+		c.Overrule(CouldNotCheck, Override{strings.Repeat("r", maxReason), [8]byte{2}})
 		c.Audience = nil
 		for i := range classes {
 			c.Audience = append(c.Audience, strings.Repeat(string(rune('a'+i)), maxClass))

@@ -38,7 +38,8 @@ type Trust struct {
 	LogKeys    []string          // keys of the stations' logs, as note verifier keys
 	Witnesses  []string          // keys of who countersigns the logs' checkpoints
 	Roots      []*ecdsa.PublicKey
-	Threshold  int // how many roots must sign
+	Threshold  int        // how many roots must sign
+	Roster     RosterRule // who signs the roster of the site's people
 	signatures []rootSignature
 	payload    []byte
 }
@@ -135,15 +136,23 @@ func ParseDraft(data []byte) (*Trust, error) {
 
 // Countersign adds the signature of one root to a trust file, or takes the place of the one that this root gave before.
 func Countersign(data []byte, root crypto.Signer) ([]byte, error) {
-	t, err := ParseDraft(data)
+	if _, err := ParseDraft(data); err != nil {
+		return nil, err
+	}
+	f, err := decodeSigned(data, MaxTrust)
 	if err != nil {
 		return nil, err
 	}
-	public, ok := root.Public().(*ecdsa.PublicKey)
+	return f.sign(root, trustAAD)
+}
+
+// sign adds one signature.
+func (f *signedFile) sign(key crypto.Signer, aad string) ([]byte, error) {
+	public, ok := key.Public().(*ecdsa.PublicKey)
 	if !ok || public.Curve != elliptic.P256() {
 		return nil, errors.New("clearance: a root key is a key on P-256")
 	}
-	signer, err := newSigner(root)
+	signer, err := newSigner(key)
 	if err != nil {
 		return nil, err
 	}
@@ -151,20 +160,20 @@ func Countersign(data []byte, root crypto.Signer) ([]byte, error) {
 	s := cose.NewSignature()
 	s.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
 	s.Headers.Protected[cose.HeaderLabelKeyID] = kid[:]
-	if err := s.Sign(rand.Reader, signer, emptyProtected, t.payload, []byte(trustAAD)); err != nil {
-		return nil, fmt.Errorf("clearance: sign trust file: %w", err)
+	if err := s.Sign(rand.Reader, signer, emptyProtected, f.payload, []byte(aad)); err != nil {
+		return nil, fmt.Errorf("clearance: sign: %w", err)
 	}
-	if err := t.verifyRoot(rootSignature{kid, s}, public); err != nil { // a device can fail
-		return nil, fmt.Errorf("clearance: the new root signature does not verify: %w", err)
+	if err := f.verify(rootSignature{kid, s}, public, aad); err != nil { // a device can fail
+		return nil, fmt.Errorf("clearance: the new signature does not verify: %w", err)
 	}
 	signatures := []rootSignature{{kid, s}}
-	for _, old := range t.signatures {
+	for _, old := range f.signatures {
 		if old.kid != kid {
 			signatures = append(signatures, old)
 		}
 	}
 	slices.SortFunc(signatures, func(a, b rootSignature) int { return bytes.Compare(a.kid[:], b.kid[:]) })
-	e := trustEnvelope{Payload: t.payload}
+	e := trustEnvelope{Payload: f.payload}
 	for _, s := range signatures {
 		protected, err := encoder.Marshal(pqHeader{algES256, s.kid})
 		if err != nil {
@@ -237,11 +246,15 @@ func (t *Trust) Succeeds(old *Trust) error {
 }
 
 func (t *Trust) verifyRoot(s rootSignature, root *ecdsa.PublicKey) error {
-	verifier, err := newVerifier(root)
+	return (&signedFile{payload: t.payload}).verify(s, root, trustAAD)
+}
+
+func (f *signedFile) verify(s rootSignature, key *ecdsa.PublicKey, aad string) error {
+	verifier, err := newVerifier(key)
 	if err != nil {
 		return err
 	}
-	return s.signature.Verify(verifier, emptyProtected, t.payload, []byte(trustAAD))
+	return s.signature.Verify(verifier, emptyProtected, f.payload, []byte(aad))
 }
 
 func compareKeys(a, b *ecdsa.PublicKey) int {
@@ -280,6 +293,9 @@ func (t *Trust) check() error {
 		return bad("too many rule packs")
 	case len(t.LogKeys) > maxNoteKeys || len(t.Witnesses) > maxNoteKeys:
 		return bad("too many log keys")
+	}
+	if err := t.Roster.check(); err != nil {
+		return err
 	}
 	for _, k := range t.Stations {
 		if err := k.check(); err != nil {

@@ -2,6 +2,7 @@ package clearance
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"fmt"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type wireTrust struct {
 	Witnesses []string          `cbor:"witnesses"`
 	Roots     []wireRoot        `cbor:"roots"`
 	Threshold int               `cbor:"threshold"`
+	Roster    *wireRosterRule   `cbor:"roster,omitempty"`
 }
 
 // wireStation is a COSE_Key (RFC 9052 section 7) with what a station adds to it.
@@ -81,6 +83,12 @@ type rootSignature struct {
 	signature *cose.Signature
 }
 
+// signedFile is a file of this form, of which nothing is proved.
+type signedFile struct {
+	payload    []byte
+	signatures []rootSignature // in order of their key ids
+}
+
 // maxSignatures leaves room for all roots of two files while roots change.
 const maxSignatures = 2 * MaxRoots
 
@@ -103,12 +111,7 @@ func (t *Trust) wire() (wireTrust, error) {
 	for i := range stations {
 		w.Stations = append(w.Stations, stations[i].wire())
 	}
-	roots := slices.Clone(t.Roots)
-	slices.SortFunc(roots, compareKeys)
-	for _, k := range roots {
-		x, y := coordinates(k)
-		w.Roots = append(w.Roots, wireRoot{keyTypeEC2, algES256, curveP256, x, y})
-	}
+	w.Roots, w.Roster = wireRoots(t.Roots), t.Roster.wire()
 	w.Revoked = append(w.Revoked, t.Revoked...)
 	slices.SortFunc(w.Revoked, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
 	for name, version := range t.MinRules {
@@ -119,6 +122,32 @@ func (t *Trust) wire() (wireTrust, error) {
 	w.Witnesses = append(w.Witnesses, t.Witnesses...)
 	slices.Sort(w.Witnesses)
 	return w, nil
+}
+
+// wireRoots are keys of people as COSE_Keys, in order.
+func wireRoots(keys []*ecdsa.PublicKey) (out []wireRoot) {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, compareKeys)
+	for _, k := range keys {
+		x, y := coordinates(k)
+		out = append(out, wireRoot{keyTypeEC2, algES256, curveP256, x, y})
+	}
+	return out
+}
+
+// parseRoots is the reverse. Whoever asks has bounded the number of keys.
+func parseRoots(keys []wireRoot) (out []*ecdsa.PublicKey, err error) {
+	for _, r := range keys {
+		if r.Type != keyTypeEC2 || r.Alg != algES256 || r.Curve != curveP256 {
+			return nil, fmt.Errorf("%w: type of a root key", ErrMalformed)
+		}
+		root, err := publicKey(r.X, r.Y)
+		if err != nil {
+			return nil, fmt.Errorf("%w: a root key", ErrMalformed)
+		}
+		out = append(out, root)
+	}
+	return out, nil
 }
 
 // wire is a station's key as a COSE_Key.
@@ -162,9 +191,9 @@ func encodeTrust(e trustEnvelope) ([]byte, error) {
 	return append(bytes.Clone(tagSign), data...), nil
 }
 
-// decodeTrust takes a trust file apart without checking a signature.
-func decodeTrust(data []byte) (*Trust, error) {
-	if len(data) > MaxTrust || !bytes.HasPrefix(data, tagSign) {
+// decodeSigned takes such a file apart without checking a signature, or looking at the payload.
+func decodeSigned(data []byte, limit int) (*signedFile, error) {
+	if len(data) > limit || !bytes.HasPrefix(data, tagSign) {
 		return nil, ErrMalformed
 	}
 	var e trustEnvelope
@@ -174,29 +203,39 @@ func decodeTrust(data []byte) (*Trust, error) {
 	if len(e.Protected) != 0 || len(e.Signatures) > maxSignatures {
 		return nil, fmt.Errorf("%w: envelope", ErrMalformed)
 	}
-	var w wireTrust
-	if err := decodeStrict(e.Payload, &w); err != nil {
-		return nil, err
-	}
-	t, err := w.trust()
-	if err != nil {
-		return nil, err
-	}
-	t.payload = e.Payload
+	f := &signedFile{payload: e.Payload}
 	for i, s := range e.Signatures {
 		var h pqHeader
 		if err := decodeStrict(s.Protected, &h); err != nil {
 			return nil, err
 		}
-		if h.Alg != algES256 || len(s.Signature) != 64 || i > 0 && bytes.Compare(t.signatures[i-1].kid[:], h.Kid[:]) >= 0 {
+		if h.Alg != algES256 || len(s.Signature) != 64 || i > 0 && bytes.Compare(f.signatures[i-1].kid[:], h.Kid[:]) >= 0 {
 			return nil, fmt.Errorf("%w: root signatures", ErrMalformed)
 		}
 		sig := cose.NewSignature()
 		sig.Headers.Protected.SetAlgorithm(cose.AlgorithmES256)
 		sig.Headers.Protected[cose.HeaderLabelKeyID] = slices.Clone(h.Kid[:])
 		sig.Signature = s.Signature
-		t.signatures = append(t.signatures, rootSignature{h.Kid, sig})
+		f.signatures = append(f.signatures, rootSignature{h.Kid, sig})
 	}
+	return f, nil
+}
+
+// decodeTrust takes a trust file apart without checking a signature.
+func decodeTrust(data []byte) (*Trust, error) {
+	f, err := decodeSigned(data, MaxTrust)
+	if err != nil {
+		return nil, err
+	}
+	var w wireTrust
+	if err := decodeStrict(f.payload, &w); err != nil {
+		return nil, err
+	}
+	t, err := w.trust()
+	if err != nil {
+		return nil, err
+	}
+	t.payload, t.signatures = f.payload, f.signatures
 	return t, nil
 }
 
@@ -216,21 +255,19 @@ func (w *wireTrust) trust() (*Trust, error) {
 		}
 		t.Stations = append(t.Stations, k)
 	}
-	for _, r := range w.Roots {
-		if r.Type != keyTypeEC2 || r.Alg != algES256 || r.Curve != curveP256 {
-			return nil, fmt.Errorf("%w: type of a root key", ErrMalformed)
-		}
-		root, err := publicKey(r.X, r.Y)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a root key", ErrMalformed)
-		}
-		t.Roots = append(t.Roots, root)
+	var err error
+	if t.Roots, err = parseRoots(w.Roots); err != nil {
+		return nil, err
+	}
+	if t.Roster, err = w.Roster.rule(); err != nil {
+		return nil, err
 	}
 	if err := t.check(); err != nil {
 		return nil, err
 	}
 	if !ascending(t.Stations, func(a, b StationKey) int { return compareKeys(a.Sign, b.Sign) }) ||
 		!ascending(t.Roots, compareKeys) ||
+		!ascending(t.Roster.Keys, compareKeys) ||
 		!ascending(t.Revoked, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) ||
 		!ascending(t.LogKeys, func(a, b string) int { return bytes.Compare([]byte(a), []byte(b)) }) ||
 		!ascending(t.Witnesses, func(a, b string) int { return bytes.Compare([]byte(a), []byte(b)) }) {

@@ -244,6 +244,8 @@ func makeVectors(t testing.TB) *vectors {
 	trust("issued after the clearance's end", func(f *Trust) { f.Issued = exampleTime.Add(9 * time.Hour) })
 	trust("the key begins later", func(f *Trust) { f.Stations[0].NotBefore = exampleTime.Add(time.Second) })
 	trust("the key ended before", func(f *Trust) { f.Stations[0].NotAfter = exampleTime.Add(-time.Second) })
+	people := []*ecdsa.PublicKey{&vectorKey(0x21).PublicKey, &vectorKey(0x22).PublicKey}
+	trust("naming who signs the roster", func(f *Trust) { f.Roster = RosterRule{people, 2, 5} })
 	trust("a demonstration's", func(f *Trust) { f.Demo, f.Stations = true, []StationKey{demo.public} })
 	good := sign(base(), 0, 2)
 	flipped := bytes.Clone(good)
@@ -320,7 +322,7 @@ func makeVectors(t testing.TB) *vectors {
 		"an id of zeros": func(w *wireClaims) { w.ID = [16]byte{} }, "an issuer of two words": func(w *wireClaims) { w.Issuer = "kiosk 1" },
 		"an escape in the pack's name": func(w *wireClaims) { w.Body.Rules.Name = "base\x1bline" }, "an unknown source": func(w *wireClaims) { w.Body.Source = "cloud" },
 		"an unknown coverage": func(w *wireClaims) { w.Body.Coverage = "some" }, "an unknown hash": func(w *wireClaims) { w.Body.Content.Hash = 2 },
-		"no post-quantum key": func(w *wireClaims) { w.Body.PQKeyID = [8]byte{} }, "257 volumes": func(w *wireClaims) { w.Body.Content.Volumes = 257 },
+		"could not check": func(w *wireClaims) { w.Body.Verdict = 3 }, "no post-quantum key": func(w *wireClaims) { w.Body.PQKeyID = [8]byte{} }, "257 volumes": func(w *wireClaims) { w.Body.Content.Volumes = 257 },
 		"more bytes than there are": func(w *wireClaims) { w.Body.Content.Bytes = 1 << 63 },
 	} {
 		qr(9, "claims: "+name, "rightly signed", token(one, false, with(change)), nil)
@@ -370,7 +372,7 @@ func makeVectors(t testing.TB) *vectors {
 
 	// What was taken back, and time.
 	for trust, exit := range map[string]int{
-		"this clearance taken back": 6, "the key taken back": 6, "the key taken back from here on": 6, "the key taken back later": 0, "newer rules asked for": 6, "older rules asked for": 0,
+		"this clearance taken back": 6, "the key taken back": 6, "the key taken back from here on": 6, "the key taken back later": 0, "newer rules asked for": 6, "older rules asked for": 0, "naming who signs the roster": 0,
 		"the key begins later": 5, "the key ended before": 5, "issued after the clearance's end": 5, "40 days old": 12,
 		"signed by one of two": 1, "signed by nobody": 1, "a changed signature": 1, "a changed key": 1, "a byte behind its end": 1, "cut": 1,
 	} {
@@ -386,8 +388,53 @@ func makeVectors(t testing.TB) *vectors {
 	qr(5, "not yet valid", "the station's clock, or a forger's, is far ahead", token(one, false, with(func(w *wireClaims) { w.IssuedAt += 3600; w.Expires += 3600 })), at(0))
 	qr(5, "from the far future", "", token(one, false, with(func(w *wireClaims) { w.IssuedAt += 5e8; w.Expires += 5e8 })), nil)
 	qr(5, "a clock that was set back", "the verifier knows that it is later", short, func(c *vectorCase) { c.NotBefore = exampleTime.Add(9 * time.Hour).Unix() })
-	qr(11, "override", "two people let it through", token(one, false, with(func(w *wireClaims) { w.Body.Override = true })), nil)
-	qr(0, "override, allowed", "", token(one, false, with(func(w *wireClaims) { w.Body.Override = true })), func(c *vectorCase) { c.Override = true })
+	// red is an override that another person confirmed, less what a case spoils.
+	red := func(change func(*wireClaims)) func(*draftToken) {
+		return with(func(w *wireClaims) {
+			w.Body.Verdict, w.Body.Operator, w.Body.Override = NotCleared, [8]byte{1}, &wireOver{Reason: "patient-emergency", Second: [8]byte{2}}
+			w.Expires = w.IssuedAt + 4*3600
+			if change != nil {
+				change(w)
+			}
+		})
+	}
+	allowed := func(c *vectorCase) { c.Override = true }
+	add(11, "override", "two people let it through", token(one, true, red(nil)), nil)
+	add(0, "override, allowed", "", token(one, true, red(nil)), allowed)
+	qr(11, "override QR", "", token(one, false, red(nil)), nil)
+	qr(0, "override QR, allowed", "of a medium that could not be checked", token(one, false, red(func(w *wireClaims) { w.Body.Verdict = CouldNotCheck })), allowed)
+	for name, change := range map[string]func(*wireClaims){
+		"of what is cleared": func(w *wireClaims) { w.Body.Verdict = Cleared }, "of verdict 4": func(w *wireClaims) { w.Body.Verdict = 4 },
+		"taken away": func(w *wireClaims) { w.Body.Override = nil }, "without a reason": func(w *wireClaims) { w.Body.Override.Reason = "" },
+		"with words for a reason": func(w *wireClaims) { w.Body.Override.Reason = "it was late" }, "by one person": func(w *wireClaims) { w.Body.Override.Second = w.Body.Operator },
+		"confirmed by nobody": func(w *wireClaims) { w.Body.Override.Second = [8]byte{} }, "asked for by nobody": func(w *wireClaims) { w.Body.Operator = [8]byte{} },
+		"for 4 hours and a second": func(w *wireClaims) { w.Expires++ },
+	} {
+		qr(9, "override "+name, "rightly signed", token(one, false, red(change)), allowed)
+	}
+	for name, spelling := range map[string]any{"true": true, "one item": []any{"drill"}, "three items": []any{"drill", make([]byte, 8), 1}, "a pseudonym of 7 bytes": []any{"drill", make([]byte, 7)}} {
+		qr(9, "override spelt as "+name, "rightly signed", token(one, false, func(d *draftToken) {
+			var w map[any]any
+			red(nil)(d)
+			if err := cbor.Unmarshal(must(encoder.Marshal(d.claims)), &w); err != nil {
+				t.Fatal(err)
+			}
+			w[int64(-70001)].(map[any]any)[uint64(13)] = spelling
+			d.payload = must(encoder.Marshal(w))
+		}), allowed)
+	}
+	qr(9, "override by another station's key", "", token(two, false, func(d *draftToken) {
+		d.by = one
+		red(nil)(d)
+		d.by, d.protected = two, header(one)
+	}), allowed)
+	add(9, "override with its post-quantum signature stripped", "", token(one, false, red(nil)), allowed)
+	qr(5, "override after 4 hours", "", token(one, false, red(nil)), func(c *vectorCase) { c.Override, c.Now = true, exampleTime.Add(4*time.Hour).Unix() })
+	qr(6, "override that was taken back", "", token(one, false, red(nil)), func(c *vectorCase) { c.Override, c.Trust = true, "this clearance taken back" })
+	qr(5, "override, expired", "the time comes first", token(one, false, red(nil)), func(c *vectorCase) { c.Now = exampleTime.Add(9 * time.Hour).Unix() })
+	qr(11, "override and another class", "", token(one, false, red(nil)), func(c *vectorCase) { c.Class = "infusion" })
+	qr(4, "override for another class, allowed", "", token(one, false, red(nil)), func(c *vectorCase) { c.Class, c.Override = "infusion", true })
+	qr(3, "override replayed on another stick", "", token(one, false, red(nil)), func(c *vectorCase) { c.Override, c.Content = true, "another stick" })
 	qr(4, "another class", "", short, func(c *vectorCase) { c.Class = "infusion" })
 
 	// The medium and its content.

@@ -113,8 +113,8 @@ func Verify(v Verification) Result {
 	if text := v.outOfTime(&c, key); text != "" {
 		return refuse(OutOfTime, "%s", text)
 	}
-	if c.Override && !v.AllowOverride {
-		return refuse(Overridden, "Two persons let this medium through although it was not cleared by the scan.")
+	if c.Override != nil && !v.AllowOverride {
+		return refuse(Overridden, "Two persons let this medium through although it was not cleared by the scan (%s).", c.Override.Reason)
 	}
 	if v.Class != "" && !slices.Contains(c.Audience, v.Class) {
 		return refuse(WrongClass, "It was not cleared for equipment of class %s.", v.Class)
@@ -131,6 +131,9 @@ func Verify(v Verification) Result {
 		return refuse(Unfresh, "The files are what was cleared; %d alternate data streams cannot be seen from here.", v.Comparison.StreamsUnchecked)
 	case v.now().Sub(v.Trust.Issued) > MaxTrustAge:
 		return refuse(Unfresh, "The content is what was cleared, but the trust file is older than %d days: the clearance may have been taken back since.", MaxTrustAge/(24*time.Hour))
+	}
+	if c.Override != nil {
+		return refuse(Valid, "valid until %s by OVERRIDE: the scan did not clear it, two persons let it through (%s)", c.Expires.Format(time.RFC3339), c.Override.Reason)
 	}
 	return refuse(Valid, "valid until %s", c.Expires.Format(time.RFC3339))
 }

@@ -79,8 +79,8 @@ func TestTheAnswerToEachSingleFault(t *testing.T) {
 			ask: func(v *Verification) { v.Now = exampleTime.Add(-MaxSkew) }, want: Valid},
 		{name: "issued before the key", trust: func(t *Trust) { t.Stations[0].NotBefore = exampleTime.Add(time.Second) }, want: OutOfTime},
 		{name: "issued after the key", trust: func(t *Trust) { t.Stations[0].NotAfter = exampleTime.Add(-time.Second) }, want: OutOfTime},
-		{name: "override", claims: func(c *Claims) { c.Override = true }, want: Overridden},
-		{name: "override that is allowed", claims: func(c *Claims) { c.Override = true }, ask: func(v *Verification) { v.AllowOverride = true }, want: Valid},
+		{name: "override", claims: override, want: Overridden},
+		{name: "override that is allowed", claims: override, ask: func(v *Verification) { v.AllowOverride = true }, want: Valid},
 		{name: "another class", ask: func(v *Verification) { v.Class = "infusion" }, want: WrongClass},
 		{name: "a larger medium", ask: func(v *Verification) { v.Medium = &Medium{Sectors: 9} }, want: WrongMedium},
 		{name: "another serial number", claims: func(c *Claims) { c.Medium.Serial = [16]byte{1} },
@@ -111,12 +111,18 @@ func TestTheAnswerToEachSingleFault(t *testing.T) {
 	}
 }
 
+// override makes the claims those of an override.
+func override(c *Claims) {
+	c.Operator = [8]byte{1}
+	c.Overrule(NotCleared, Override{"patient-emergency", [8]byte{2}})
+}
+
 // TestTheFirstReasonInTheOrderDecides breaks everything and then mends one thing after the other.
 func TestTheFirstReasonInTheOrderDecides(t *testing.T) {
 	r := newRig(t, true)
 	good := func(change func(*Claims)) []byte { return r.token(t, change) }
 	stranger := newRig(t, true)
-	bad := func(c *Claims) { c.Override = true }
+	bad := override
 	signed := good(bad)
 	broken := append([]byte{}, signed...)
 	broken[len(broken)-1] ^= 1 // in the post-quantum signature

@@ -268,6 +268,11 @@ func TestNamesThatAreNotKeptAreCountedAmongTheChanges(t *testing.T) {
 	}
 }
 
+func override(c *clearance.Claims) {
+	c.Operator = [8]byte{1}
+	c.Overrule(clearance.NotCleared, clearance.Override{Reason: "patient-emergency", Second: [8]byte{2}})
+}
+
 func TestEachReasonHasItsExitCode(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	for _, row := range []struct {
@@ -286,8 +291,8 @@ func TestEachReasonHasItsExitCode(t *testing.T) {
 		{"rules too old", nil, func(t *clearance.Trust) { t.MinRules = map[string]uint64{"baseline": 4} }, nil, 6},
 		{"another station", nil, func(t *clearance.Trust) { t.Stations = nil }, nil, 7},
 		{"a demonstration trust file", nil, func(t *clearance.Trust) { t.Demo = true }, nil, 8},
-		{"override", func(c *clearance.Claims) { c.Override = true }, nil, nil, 11},
-		{"override, allowed", func(c *clearance.Claims) { c.Override = true }, nil, []string{"--override"}, 0},
+		{"override", override, nil, nil, 11},
+		{"override, allowed", override, nil, []string{"--override"}, 0},
 		{"old trust file", nil, func(t *clearance.Trust) { t.Issued = now.Add(-31 * 24 * time.Hour) }, nil, 12},
 	} {
 		s := newSite(t, false)

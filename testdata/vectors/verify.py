@@ -118,7 +118,7 @@ def is_word(v, limit=64):
     return isinstance(v, str) and 0 < len(v) <= limit and all(" " < c <= "~" for c in v)
 
 
-def is_class(v):
+def is_code(v):
     return isinstance(v, str) and 0 < len(v) <= 32 and all(c in "abcdefghijklmnopqrstuvwxyz0123456789-" for c in v)
 
 
@@ -325,7 +325,7 @@ def parse_trust(data):
     outer = cbor(data[2:])
     need(isinstance(outer, list) and len(outer) == 4 and is_bytes(outer[0], 0) and outer[1] == {} and isinstance(outer[2], Bytes))
     payload, t = outer[2], cbor(outer[2])
-    keys(t, ["v", "issued", "keys", "revoked_cti", "min_rules", "log_keys", "witnesses", "roots", "threshold"], ["demo", "qr_without_pq"])
+    keys(t, ["v", "issued", "keys", "revoked_cti", "min_rules", "log_keys", "witnesses", "roots", "threshold"], ["demo", "qr_without_pq", "roster"])
     need(is_uint(t["v"]) and t["v"] > 0 and is_uint(t["issued"]) and 0 < t["issued"] <= LATEST)
     need(all(t[k] is True for k in ("demo", "qr_without_pq") if k in t))
     need(all(isinstance(t[k], list) for k in ("keys", "revoked_cti", "log_keys", "witnesses", "roots")))
@@ -340,6 +340,13 @@ def parse_trust(data):
         roots.append(ec2(key))
     need(0 < len(roots) <= 16 and is_uint(t["threshold"]) and 1 <= t["threshold"] <= len(roots))
     need(ascending([k for k, _ in stations]) and ascending([k for k, _ in roots]))
+    if "roster" in t:
+        keys(t["roster"], ["keys", "threshold", "least"])
+        need(isinstance(t["roster"]["keys"], list) and 0 < len(t["roster"]["keys"]) <= 16)
+        for key in t["roster"]["keys"]:
+            keys(key, [1, 3, -1, -2, -3])
+        need(ascending([ec2(key)[0] for key in t["roster"]["keys"]]))
+        need(is_uint(t["roster"]["least"]) and is_uint(t["roster"]["threshold"]) and 1 <= t["roster"]["threshold"] <= len(t["roster"]["keys"]))
     need(isinstance(outer[3], list) and len(outer[3]) <= 32)
     signers, good, points = [], 0, dict(roots)
     for entry in outer[3]:
@@ -371,10 +378,14 @@ def parse_token(data):
     body = claims[-70001]
     keys(body, range(1, 13), [13])
     need(is_word(claims[1]) and isinstance(claims[3], list) and 1 <= len(claims[3]) <= 8)
-    need(all(is_class(c) for c in claims[3]) and ascending(claims[3]))
+    need(all(is_code(c) for c in claims[3]) and ascending(claims[3]))
     need(is_uint(claims[4]) and is_uint(claims[6]) and 0 < claims[6] < claims[4] <= LATEST and claims[4] - claims[6] <= 72 * 3600)
     need(is_bytes(claims[7], 16) and any(claims[7]))
-    need(body[1] == 1 and body[2] == 1 and body.get(13, True) is True)
+    need(is_uint(body[1]) and body[1] == 1 and is_uint(body[2]) and body[2] in ((2, 3) if 13 in body else (1,)))
+    if 13 in body:
+        over = body[13]
+        need(isinstance(over, list) and len(over) == 2 and is_code(over[0]) and is_bytes(over[1], 8) and is_bytes(body[6], 8))
+        need(any(over[1]) and any(body[6]) and over[1] != body[6] and claims[4] - claims[6] <= 4 * 3600)
     for label, size in ((3, 4), (4, 6), (5, 3)):
         need(isinstance(body[label], list) and len(body[label]) == size)
     medium, content, rules = body[3], body[4], body[5]
