@@ -216,8 +216,13 @@ func (s *State) InstallTrust(ctx context.Context, data []byte, words, person str
 
 // trustFloor is the newest trust file that the log knows of.
 func (s *State) trustFloor(ctx context.Context) (version uint64, digest [32]byte, err error) {
+	return s.installed(ctx, "trust-installed")
+}
+
+// installed is the newest of what was put in force under a word, as far as the log knows.
+func (s *State) installed(ctx context.Context, what audit.Word) (version uint64, digest [32]byte, err error) {
 	err = s.log.List(ctx, audit.ListOptions{Kinds: []audit.Kind{audit.KindAdministered}, Newest: true}, func(e audit.Entry) error {
-		if d, ok := e.Data.(audit.Administered); ok && d.What == "trust-installed" {
+		if d, ok := e.Data.(audit.Administered); ok && d.What == what {
 			version, digest = d.Number, d.Digest
 			return errEnough
 		}

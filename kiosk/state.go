@@ -42,7 +42,10 @@ const stateVersion = "1"
 //	key/log.pub         what an auditor verifies the log with
 //	key/enrolled        the box of the key that the site enrolled (package keys); key/next the one to come
 //	demo.trust          the trust file for the demonstration key
+//	key/staff           the key of badges and PINs, owner only
 //	trust.cbr           the site's trust file
+//	roster.cbr          the site's people, signed
+//	sign-in             how many wrong PINs there were
 //	incident            there while an incident lasts: nothing is issued
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted

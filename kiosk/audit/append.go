@@ -34,6 +34,8 @@ type verdicts struct {
 	scan    Digest // of the first one, less what differs between classes
 	content Digest
 	classes []judged
+	// overrides are what people asked for and confirmed; few, since it takes a session with a verdict to ask at all.
+	overrides []Override
 }
 
 type judged struct {
@@ -58,8 +60,21 @@ func (v *verdicts) add(d Decided) {
 	v.classes = append(v.classes, judged{d.Class, d.Verdict == Cleared})
 }
 
-// clears reports whether a clearance says no more than the verdicts do: this content, for these classes.
+// takes reports whether an override fits: for a class that was refused, and confirmed only if somebody else asked for just that.
+func (v *verdicts) takes(o Override) bool {
+	if len(v.overrides) >= maxOverrides || !slices.Contains(v.classes, judged{o.Class, false}) {
+		return false
+	}
+	return !o.Confirmed || slices.Contains(v.overrides, Override{Class: o.Class, Reason: o.Reason, Person: o.Asked})
+}
+
+// clears reports whether a clearance says no more than the verdicts do: this content, for these classes. An override says no
+// more than two people did: for one class that was refused, with their reason and under their names.
 func (v *verdicts) clears(d Issuing) bool {
+	if d.Override != "" {
+		return len(d.Classes) == 1 && slices.Contains(v.classes, judged{d.Classes[0], false}) && v.content == d.Content && d.Content != Digest{} &&
+			slices.Contains(v.overrides, Override{Class: d.Classes[0], Reason: d.Override, Person: d.second, Asked: d.Operator, Confirmed: true})
+	}
 	for _, class := range d.Classes {
 		if !slices.Contains(v.classes, judged{class, true}) {
 			return false
@@ -261,6 +276,8 @@ func (l *Log) admit(ev Event) error {
 		ok = s == nil
 	case Decided:
 		ok = s != nil && s.verdicts.admits(d) && !s.over && !s.doubtful
+	case Override:
+		ok = s != nil && s.verdicts.takes(d) && !s.issuing && !s.over && !s.doubtful
 	case Issuing:
 		ok = s != nil && s.verdicts.clears(d) && !s.issuing && !s.over && !s.doubtful
 	}
@@ -332,6 +349,8 @@ func (l *Log) follow(ev Event, index int64, at time.Time) {
 	case Decided:
 		s.at = at
 		s.verdicts.add(d)
+	case Override:
+		s.verdicts.overrides = append(s.verdicts.overrides, d)
 	case Issuing:
 		s.issuing = true
 	case Removed, Aborted, Failed, Abandoned:

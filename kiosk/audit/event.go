@@ -17,6 +17,8 @@ const (
 	maxOutcomes = 32 // more than there are outcomes
 	maxClasses  = 64 // verdicts of one session: more than any pack has equipment classes
 	maxLeaf     = 16 << 10
+	// maxOverrides bounds what people may ask to let through in one session: it takes two entries, and a few changes of mind.
+	maxOverrides = 32
 )
 
 // ID names a session; it is the id of the clearance that the session may end with.
@@ -102,12 +104,14 @@ const (
 	KindPack              // a rule pack was put in force, or refused
 	KindCanary            // the station tried whether it finds what it must find
 	KindRecalled          // a clearance was recalled: what it cleared is known to be harmful now
+	KindGuest             // somebody answers for a guest
+	KindOverride          // somebody lets a medium through that was not cleared, or confirms it
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
 	"failed", "denied", "exported", "verified", "read", "refused", "administered",
-	"pack", "canary", "recalled"}
+	"pack", "canary", "recalled", "guest", "override"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -131,7 +135,7 @@ func ParseKind(word string) (Kind, error) {
 }
 
 // ofSession reports whether an entry of this kind belongs to a session.
-func (k Kind) ofSession() bool { return k > NoKind && k < KindExported }
+func (k Kind) ofSession() bool { return k > NoKind && k < KindExported || k == KindOverride }
 
 // scan names the scan that a verdict was taken from: two verdicts with the same one differ in nothing but the class.
 func (d Decided) scan() Digest {
@@ -279,6 +283,10 @@ type Issuing struct {
 	Classes  []Word    `cbor:"-" json:"classes"`  // what it is for
 	Expires  int64     `cbor:"-" json:"expires"`  // seconds since 1970
 	Operator Pseudonym `cbor:"-" json:"operator"` // who asked for it
+	// Override is the reason why two people let through what was not cleared; empty for a clearance.
+	Override Word `cbor:"-" json:"override,omitempty"`
+
+	second Pseudonym // the other of the two people of an override
 }
 
 // Issued says that the token of an issuing entry is written.
@@ -356,6 +364,24 @@ type Recalled struct {
 	Rules     Rules  `cbor:"6,keyasint" json:"rules"`   // that know it
 }
 
+// Guest says that somebody answers for a guest.
+type Guest struct {
+	Person  Pseudonym `cbor:"1,keyasint" json:"person"`
+	Sponsor Pseudonym `cbor:"2,keyasint" json:"sponsor"`
+	Company Word      `cbor:"3,keyasint" json:"company"`
+	Order   Word      `cbor:"4,keyasint" json:"order"` // of the work
+}
+
+// Override says that somebody asks to let a medium through that was not cleared, or that another person confirms it. Only what two
+// people agreed on, for a class that has a verdict, is issued.
+type Override struct {
+	Class     Word      `cbor:"1,keyasint" json:"class"`
+	Reason    Word      `cbor:"2,keyasint" json:"reason"`
+	Person    Pseudonym `cbor:"3,keyasint" json:"person"`
+	Asked     Pseudonym `cbor:"4,keyasint" json:"asked"` // of a confirmation: by whom it was asked for; else zero
+	Confirmed bool      `cbor:"5,keyasint" json:"confirmed"`
+}
+
 // Exported says that entries were taken out.
 type Exported struct {
 	Format Word   `cbor:"1,keyasint" json:"format"`
@@ -395,6 +421,8 @@ func (Read) Kind() Kind         { return KindRead }
 func (Pack) Kind() Kind         { return KindPack }
 func (Canary) Kind() Kind       { return KindCanary }
 func (Recalled) Kind() Kind     { return KindRecalled }
+func (Guest) Kind() Kind        { return KindGuest }
+func (Override) Kind() Kind     { return KindOverride }
 
 func (a Attached) check() error {
 	if a.Source == NoSource || a.Source >= sourceEnd || a.Bytes < 0 || a.SectorSize < 0 {
@@ -523,6 +551,23 @@ func (r Recalled) check() error {
 		}
 	}
 	return errors.Join(r.Cause.check(), r.Rules.check())
+}
+
+func (g Guest) check() error {
+	if g.Person == (Pseudonym{}) || g.Sponsor == (Pseudonym{}) {
+		return errors.New("a guest or a sponsor who is nobody")
+	}
+	return errors.Join(g.Company.check(), g.Order.check())
+}
+
+func (o Override) check() error {
+	switch {
+	case o.Person == (Pseudonym{}):
+		return errors.New("nobody did it")
+	case o.Confirmed != (o.Asked != (Pseudonym{})) || o.Asked == o.Person:
+		return errors.New("an override by one person")
+	}
+	return errors.Join(o.Class.check(), o.Reason.check())
 }
 
 func checkRange(from, to int64) error {

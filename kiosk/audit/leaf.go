@@ -117,6 +117,9 @@ func decodeLeaf(leaf []byte) (Entry, error) {
 		for _, class := range c.Audience {
 			data.Classes = append(data.Classes, Word(class))
 		}
+		if c.Override != nil {
+			data.Override, data.second = Word(c.Override.Reason), c.Override.Second
+		}
 		return Entry{Time: c.IssuedAt.UTC(), Kind: KindIssuing, Session: c.ID, Data: data, Leaf: leaf}, nil
 	}
 	var w wireLeaf
@@ -198,6 +201,10 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Canary](raw)
 	case KindRecalled:
 		return decodeAs[Recalled](raw)
+	case KindGuest:
+		return decodeAs[Guest](raw)
+	case KindOverride:
+		return decodeAs[Override](raw)
 	}
 	return nil, errors.New("no event has this kind")
 }

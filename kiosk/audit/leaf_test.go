@@ -33,6 +33,8 @@ func everyEvent() []Event {
 		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},
 		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "hash-list", 3, Rules{"core", 2, Digest{1}, Digest{}}}},
+		{ID{}, Guest{Pseudonym{1}, Pseudonym{2}, "Acme", "WO-1"}},
+		{id, Override{Class: "imaging", Reason: "drill", Person: Pseudonym{1}}}, {id, Override{"imaging", "drill", Pseudonym{2}, Pseudonym{1}, true}},
 	}
 }
 

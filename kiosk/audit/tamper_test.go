@@ -447,6 +447,10 @@ func TestT16_EntriesThatNoStationWritesAreNamed(t *testing.T) {
 		"a token that nobody began":            {[]Event{attached, cleared, {id, Issued{1, Digest{1}}}}, "entry 2: entry 1 did not begin a clearance of its session, or was settled before"},
 		"a token of another session": {[]Event{attached, cleared, issuing, {other, Attached{Source: Image}}, {other, Issued{2, Digest{1}}}},
 			"entry 4: entry 2 did not begin a clearance of its session, or was settled before"},
+		"an override of what was cleared": {[]Event{attached, cleared, {id, Override{Class: "imaging", Reason: "drill", Person: Pseudonym{1}}}},
+			"entry 2: it lets through what was not refused, or confirms what nobody else asked for"},
+		"an override that nobody asked for": {[]Event{attached, {id, decided(NotCleared, Digest{}, 0)}, {id, Override{"imaging", "drill", Pseudonym{2}, Pseudonym{1}, true}}},
+			"entry 2: it lets through what was not refused, or confirms what nobody else asked for"},
 		"settled twice": {[]Event{attached, cleared, issuing, {id, Issued{2, Digest{1}}}, {id, Abandoned{2}}},
 			"entry 4: entry 2 did not begin a clearance of its session, or was settled before"},
 	} {

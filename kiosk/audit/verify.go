@@ -364,6 +364,11 @@ func (v *verifier) followSession(ctx context.Context, e Entry, rules ruleFacts) 
 		if first { // the others bind the same rows
 			return v.compareItems(ctx, e, d, rules)
 		}
+	case Override:
+		if !s.verdicts.takes(d) || s.closed || s.issuing >= 0 {
+			return &Broken{e.Index, "it lets through what was not refused, or confirms what nobody else asked for"}
+		}
+		s.verdicts.overrides = append(s.verdicts.overrides, d)
 	case Issuing:
 		if !s.verdicts.clears(d) || s.closed || s.issuing >= 0 {
 			return &Broken{e.Index, "its session was not cleared with this content for this class, was over, or had a clearance before"}
