@@ -128,11 +128,13 @@ func (st *Station) deny(p *port, class string, person Person) {
 	}
 	p.session.denied[key] = true
 	ev := audit.Event{Session: p.session.id, Data: audit.Denied{Class: audit.Word(class), Cause: "class"}}
+	var named audit.Named
 	if person.ID != "" {
-		ev.Data = audit.Denied{Class: audit.Word(class), Cause: "class", Person: st.cfg.State.pseudonym("person:" + person.ID)}
+		named.Person = "person:" + person.ID
+		ev.Data = audit.Denied{Class: audit.Word(class), Cause: "class", Person: st.cfg.State.pseudonym(named.Person)}
 	}
 	st.cfg.Log.Warn("a request for a clearance was denied", "port", p.ID, "class", class)
-	st.jobs.Go(func() { st.record(ev) })
+	st.jobs.Go(func() { st.recordNamed(ev, named) })
 }
 
 // denial is who was denied what.

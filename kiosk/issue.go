@@ -112,7 +112,7 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	if err := s.step("token"); err != nil {
 		return nil, err
 	}
-	if err := se.append(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}); err != nil {
+	if err := se.appendNamed(ctx, audit.Issued{Issuing: index, Token: sha256.Sum256(token)}, audit.Named{Person: person}); err != nil {
 		// The person is told that the kiosk failed, so there must be no clearance; the next start abandons the entry.
 		os.Remove(filepath.Join(dir, tokenName))
 		return nil, err

@@ -180,7 +180,7 @@ func (s *State) attach(ctx context.Context, m *Medium, t tools, want Screening, 
 	if n := len(m.Units); n > 1 {
 		attached.Units, attached.Vacant = uint8(n), uint8(m.vacant())
 	}
-	if err := se.append(ctx, attached); err != nil {
+	if err := se.appendNamed(ctx, attached, audit.Named{Serial: m.Serial}); err != nil {
 		se.failed(ctx, err)
 		se.spool.Close()
 		return nil, err
@@ -254,7 +254,11 @@ func codes(reasons []Reason) []audit.Word {
 }
 
 func (se *session) append(ctx context.Context, data audit.Data) error {
-	if _, err := se.state.log.Append(ctx, audit.Event{Session: se.id, Data: data}); err != nil {
+	return se.appendNamed(ctx, data, audit.Named{})
+}
+
+func (se *session) appendNamed(ctx context.Context, data audit.Data, named audit.Named) error {
+	if _, err := se.state.log.AppendNamed(ctx, audit.Event{Session: se.id, Data: data}, named); err != nil {
 		return logError(err)
 	}
 	return nil

@@ -344,7 +344,7 @@ func (s *State) LogKey() (string, error) {
 // administered enters what somebody did to the station.
 func (s *State) administered(ctx context.Context, a audit.Administered, person string) error {
 	a.Person = s.pseudonym(person)
-	if _, err := s.log.Append(ctx, audit.Event{Data: a}); err != nil {
+	if _, err := s.log.AppendNamed(ctx, audit.Event{Data: a}, audit.Named{Person: person}); err != nil {
 		return logError(err)
 	}
 	return nil

@@ -35,10 +35,12 @@ const stateVersion = "1"
 //
 //	version             the layout's number
 //	log.db              the log (package audit)
+//	names.db            names that the log does not say, encrypted
 //	key/station         token signing keys, owner only
 //	key/log             the log's checkpoint key, owner only
 //	key/names           the key of the log's pseudonyms, owner only
 //	key/rules           the key that vouches for rules/, owner only
+//	key/months/         the keys of names.db, one for each month; destroyed by an erasure
 //	key/log.pub         what an auditor verifies the log with
 //	key/enrolled        the box of the key that the site enrolled (package keys); key/next the one to come
 //	demo.trust          the trust file for the demonstration key
@@ -192,7 +194,8 @@ func (s *State) loadKeys(ctx context.Context) error {
 			return fmt.Errorf("%w: %s is gone", ErrBrokenLog, audit.FileName)
 		}
 	}
-	s.log, err = audit.Open(ctx, s.dir, audit.Options{Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(verifier), Now: s.now})
+	s.log, err = audit.Open(ctx, s.dir, audit.Options{Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(verifier),
+		Now: s.now, MonthKeys: s.path("key", "months")})
 	if err != nil {
 		return logError(err)
 	}

@@ -488,10 +488,12 @@ func (st *Station) hold(p *port, se *session) {
 }
 
 // record enters what no session waits for.
-func (st *Station) record(ev audit.Event) {
+func (st *Station) record(ev audit.Event) { st.recordNamed(ev, audit.Named{}) }
+
+func (st *Station) recordNamed(ev audit.Event, named audit.Named) {
 	ctx, cancel := context.WithTimeout(context.Background(), afterwards)
 	defer cancel()
-	if _, err := st.cfg.State.log.Append(ctx, ev); err != nil {
+	if _, err := st.cfg.State.log.AppendNamed(ctx, ev, named); err != nil {
 		st.cfg.Log.Error("the log does not take an entry", "kind", ev.Data.Kind().String(), "error", err)
 	}
 }

@@ -90,13 +90,19 @@ func (v *verdicts) clears(d Issuing) bool {
 // the clock is more than 15 seconds behind the latest entry, the real time is kept and the entry says how far behind it
 // is; so does every entry until the clock has caught up.
 func (l *Log) Append(ctx context.Context, ev Event) (int64, error) {
+	return l.AppendNamed(ctx, ev, Named{})
+}
+
+// AppendNamed is Append for an event that is about somebody or something with a name. The name goes, encrypted, into the side
+// table, and the leaf commits to it. A Log without a side table does not keep it.
+func (l *Log) AppendNamed(ctx context.Context, ev Event, named Named) (int64, error) {
 	switch {
 	case ev.Data == nil || reflect.TypeOf(ev.Data).Kind() == reflect.Pointer: // the rules of a session go by the type
 		return -1, errors.New("append: an event without data, or with a pointer to it")
 	case ev.Data.Kind() == KindIssuing:
 		return -1, errors.New("append: a clearance is recorded by its leaf")
 	}
-	return l.write(ctx, ev, nil)
+	return l.write(ctx, ev, nil, named)
 }
 
 // AppendLeaf records that a clearance is about to be signed, and returns the index that goes into it. The kind is always
@@ -116,18 +122,26 @@ func (l *Log) AppendLeaf(ctx context.Context, kind Kind, session ID, at time.Tim
 	case e.Kind != KindIssuing || e.Session != session || !e.Time.Equal(at.Truncate(time.Second)):
 		return -1, errors.New("append issuing: the leaf is of another kind, session or time")
 	}
-	return l.write(ctx, Event{session, e.Data}, &e)
+	return l.write(ctx, Event{session, e.Data}, &e, Named{})
 }
 
 // write adds one entry: an event, or the clearance if issuing is set.
-func (l *Log) write(ctx context.Context, ev Event, issuing *Entry) (int64, error) {
+func (l *Log) write(ctx context.Context, ev Event, issuing *Entry, named Named) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	kind := ev.Data.Kind()
 	if err := l.admit(ev); err != nil {
 		return -1, fmt.Errorf("append %v: %w", kind, err)
 	}
-	index, at, err := l.commit(ctx, ev, issuing)
+	var index int64
+	var at time.Time
+	var err error
+	if kind == KindAttached {
+		err = l.names.begin(ctx, ev.Session, l.opts.Now())
+	}
+	if err == nil {
+		index, at, err = l.commit(ctx, ev, issuing, named)
+	}
 	if err != nil {
 		if s := l.live[ev.Session]; s != nil {
 			s.doubtful = true
@@ -140,11 +154,12 @@ func (l *Log) write(ctx context.Context, ev Event, issuing *Entry) (int64, error
 	return index, nil
 }
 
-// commit puts entry, stored hashes and checkpoint into the database in one transaction.
+// commit puts entry, stored hashes, facts and checkpoint into the database in one transaction. What has a name is in the side
+// table before: a crash between leaves a name there that no leaf commits to, which the next writer of that index replaces.
 //
 // A crash before the commit is durable leaves nothing of it; a crash after leaves all of it, and a caller who was never
 // told the index: start-up repair finds the session with Unfinished.
-func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry) (index int64, at time.Time, err error) {
+func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry, named Named) (index int64, at time.Time, err error) {
 	tx, err := l.w.BeginTx(ctx, nil)
 	if err != nil {
 		return -1, at, classify(err)
@@ -159,11 +174,22 @@ func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry) (index int64
 	}
 	at = l.opts.Now().UTC() // only now: what waited for its turn before this is not out of order
 	var leaf []byte
+	var names *Digest
 	if issuing != nil {
 		err = l.checkClock(issuing, at)
 		leaf, at = issuing.Leaf, issuing.Time
 	} else {
-		leaf, err = stamp(ctx, tx, ev, at)
+		if named != (Named{}) && l.names != nil {
+			digest, err := l.names.putEntry(ctx, head.Size, ev.Session, at, named)
+			if err != nil {
+				return -1, at, err
+			}
+			names = &digest
+			if err := l.step("named"); err != nil {
+				return -1, at, err
+			}
+		}
+		leaf, err = stamp(ctx, tx, ev, at, names)
 	}
 	if err != nil {
 		return -1, at, err
@@ -171,7 +197,7 @@ func (l *Log) commit(ctx context.Context, ev Event, issuing *Entry) (index int64
 	if head, err = l.add(ctx, tx, head, ev.Data.Kind(), at, leaf); err != nil {
 		return -1, at, err
 	}
-	if err := l.index(ctx, tx, Entry{Index: head.Size - 1, Kind: ev.Data.Kind(), Session: ev.Session, Data: ev.Data}); err != nil {
+	if err := l.index(ctx, tx, Entry{Index: head.Size - 1, Kind: ev.Data.Kind(), Session: ev.Session, Data: ev.Data, Names: names}); err != nil {
 		return -1, at, err
 	}
 	if err := addCheckpoint(ctx, tx, l.opts, head); err != nil {
@@ -231,7 +257,7 @@ func (l *Log) step(name string) error {
 }
 
 // stamp makes the leaf of an event now.
-func stamp(ctx context.Context, tx *sql.Tx, ev Event, now time.Time) ([]byte, error) {
+func stamp(ctx context.Context, tx *sql.Tx, ev Event, now time.Time, names *Digest) ([]byte, error) {
 	var latest sql.NullString
 	if err := tx.QueryRowContext(ctx, "SELECT max(time) FROM entry").Scan(&latest); err != nil {
 		return nil, classify(err)
@@ -240,7 +266,7 @@ func stamp(ctx context.Context, tx *sql.Tx, ev Event, now time.Time) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return encodeLeaf(ev, now, behind)
+	return encodeNamed(ev, now, behind, names)
 }
 
 // secondsBehind says how many whole seconds now is behind the latest time in the log, if it is more than clockSlack.
@@ -357,5 +383,6 @@ func (l *Log) follow(ev Event, index int64, at time.Time) {
 		if s != nil {
 			s.over = true
 		}
+		l.names.end(ev.Session)
 	}
 }

@@ -3,12 +3,17 @@
 // # The file
 //
 // The log is one SQLite database, log.db, mode 0600, in WAL mode with synchronous=FULL, so that an entry is on the disk
-// when Append returns. Application id 0x50525451 ("PRTQ"), user version 1. Its tables are STRICT and append-only:
+// when Append returns. Application id 0x50525451 ("PRTQ"), user version 2. Its tables are STRICT and append-only:
 //
 //	entry(idx, time, kind, leaf)   one row per event; idx counts from 0 without a gap
 //	hash(idx, hash)                the tree's stored hashes, numbered as golang.org/x/mod/sumdb/tlog numbers them
 //	checkpoint(size, note)         signed tree heads; the first one, of size 0, is as old as the file
 //	item(session, seq, ...)        one row per item of a medium, bound by a digest in the session's "decided" entry
+//	fact(word, place)              an index (facts.go), and
+//	prefix(session, seq, sums)     another one; both follow from the rest and prove nothing
+//	cosignature(size, ...)         signed tree heads that a witness has signed too
+//
+// Version 1 lacked the last three; such a log is upgraded when its station opens it, and read as it is by everybody else.
 //
 // The columns time and kind repeat what the leaf says, for people with an SQL shell; the leaf alone is evidence. Time is
 // UTC as 2006-01-02T15:04:05.000000000Z.
@@ -18,7 +23,8 @@
 // A leaf is the prefix "pratique log v1" and a zero byte, then deterministic CBOR (RFC 8949 section 4.2.1): a map
 //
 //	{1: version (1), 2: kind (text), 3: time (nanoseconds since 1970, UTC), 4: session (16 bytes, absent if none),
-//	 5: how many seconds the clock is behind the latest entry (absent if it is not), 6: data (a map, by kind)}
+//	 5: how many seconds the clock is behind the latest entry (absent if it is not), 6: data (a map, by kind),
+//	 7: commitment to the entry's names (32 bytes, absent if it has none)}
 //
 // where the data of each kind is the type of that name in event.go; the numbers are in its field tags. The leaf of an
 // "issuing" entry is another one: it is the clearance itself less its log index, exactly as package clearance encodes
@@ -40,9 +46,20 @@
 // of exactly three lines: origin, size in decimal, root in base64. Before it extends the tree, the log holds the stored
 // hashes and the last leaf against the last checkpoint: it never signs on top of a history that was changed.
 //
+// # Names
+//
+// No leaf and no row holds a name. Those that somebody may have to be told later, of persons, of devices and of items that are
+// not clean, are in a file of their own, names.db, encrypted: each session, and each entry that belongs to none, has a secret of
+// 32 random bytes; from it come (HKDF-SHA256, info "pratique names v1", 0, and the use) a key "seal" for AES-256-GCM, a key
+// "commit" and a key "items". A leaf commits to its names with HMAC-SHA256(commit, "pratique names v1" ‖ 0 ‖ text), where text
+// is the CBOR array [person, serial]. Secrets are wrapped with the key of their month, one of some files that only the station's
+// user may read. To erase is to destroy keys: the tree does not change, and nothing that is left opens what was erased, in a
+// backup neither. A disclosure hands out the keys "commit" and "items" of one session, which prove its names and no others'.
+//
 // # Items
 //
-// An item's name is HMAC-SHA256(key, length of path (4 bytes) ‖ session ‖ path ‖ member), cut to 16 bytes. The digest in
+// An item's name is HMAC-SHA256(key, length of path (4 bytes) ‖ session ‖ path ‖ member), cut to 16 bytes, where key is
+// HMAC-SHA256(the station's key, the session's key "items"). Where no names are kept it is the station's key. The digest in
 // "decided" is SHA-256 over the prefix "pratique items v1" and a zero byte, the session, and each row in order as a CBOR
 // array [volume, kind, name, size, sha256 or null, type, outcome, findings], where kind and outcome are the words of
 // package report, and findings is "check:rule" for each finding, separated by spaces.
@@ -57,6 +74,9 @@
 //
 // No clear name from a medium is in a leaf or a row: the types of this package have no place for one. A media type or a
 // rule's name comes from the process that read the medium and is held to the alphabet of such words, no more.
+//
+// Names are safe from who copies names.db or a backup, and not from who copies the folder of the months' keys with it: there
+// the disk's own encryption must help, and it alone reaches what a flash disk keeps of a key that was overwritten.
 package audit
 
 import (
@@ -110,6 +130,8 @@ type Options struct {
 	Signer    note.Signer    // signs checkpoints
 	Verifiers note.Verifiers // the signer's own key and, after a change of keys, the older ones
 	Now       func() time.Time
+	// MonthKeys is the folder of the keys of names (NamesFile), which is made if it is not there. Without it no names are kept.
+	MonthKeys string
 }
 
 // Log is an open log. It is safe for concurrent use, and several processes may have the same log open.
@@ -118,6 +140,7 @@ type Log struct {
 	opts    Options
 	dir     string
 	w       *sql.DB // one connection; its transactions are immediate
+	names   *names  // nil if none are kept
 
 	mu   sync.Mutex // held while entries are written
 	live map[ID]*session
@@ -150,11 +173,19 @@ func Open(ctx context.Context, dir string, opts Options) (*Log, error) {
 		l.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	if opts.MonthKeys != "" {
+		if err := l.openNames(ctx); err != nil {
+			l.Close()
+			return nil, fmt.Errorf("open %s: %w", filepath.Join(dir, NamesFile), err)
+		}
+	}
 	return l, nil
 }
 
 // Close releases the database. What Append returned an index for is safe whether or not Close is called.
-func (l *Log) Close() error { return errors.Join(l.Reader.Close(), classify(l.w.Close())) }
+func (l *Log) Close() error {
+	return errors.Join(l.Reader.Close(), classify(l.w.Close()), l.names.close())
+}
 
 // Reader reads a log: the list of its entries, and whether they hold together. It needs no private key.
 type Reader struct {

@@ -36,9 +36,15 @@ const (
 	manyRules    = "rule=*"
 )
 
+// namedFact is the fact of entries that commit to names.
+const namedFact = "names=kept"
+
 // factsOf returns the facts that an entry's leaf tells, less "entry=".
 func factsOf(e Entry) []string {
 	words := []string{"kind=" + e.Kind.String()}
+	if e.Names != nil {
+		words = append(words, namedFact)
+	}
 	operator := func(p Pseudonym) {
 		if p != (Pseudonym{}) {
 			words = append(words, operatorFact(p))
@@ -61,6 +67,11 @@ func factsOf(e Entry) []string {
 		if d.Rules.Name != "" {
 			words = append(words, rulesFact(d.Rules))
 		}
+	case Erased:
+		operator(d.Person)
+	case Disclosed:
+		operator(d.Asked)
+		operator(d.Agreed)
 	case Recalled:
 		words = append(words, "recalled="+d.Clearance.String())
 	}

@@ -63,6 +63,10 @@ type Items struct {
 	seq     uint64 // of the first of them
 	digest  hash.Hash
 	rules   ruleFacts
+	secret  *secret // of the session; nil where no names are kept
+	sealed  []sealedItem
+	names   int // that were sealed so far
+	bytes   int // of them
 	err     error
 }
 
@@ -70,11 +74,15 @@ type Items struct {
 var errClosed = errors.New("items: closed")
 
 // NewItems begins the list of a session's items, whose names are turned into pseudonyms under key (at least 16 bytes,
-// kept by the caller, never in the log).
+// kept by the caller, never in the log) and, where names are kept, the session's own secret. The names of items that are not
+// clean are kept themselves: nobody ever has to be told the others.
 func (l *Log) NewItems(session ID, key []byte) *Items {
 	it := &Items{log: l, session: session, key: key, digest: newItemsDigest(session), rules: ruleFacts{}}
 	if len(key) < minItemKey || session == (ID{}) {
 		it.err = errors.New("items: no session, or a key that is too short")
+	}
+	if it.secret = l.names.of(session); it.secret != nil {
+		it.key = it.secret.itemKey(key)
 	}
 	return it
 }
@@ -105,6 +113,9 @@ func (it *Items) Add(ctx context.Context, item report.Item) error {
 	if it.err = addItem(it.digest, row); it.err != nil {
 		return it.err
 	}
+	if it.err = it.seal(item); it.err != nil {
+		return it.err
+	}
 	it.rules.add(row.Findings)
 	it.rows = append(it.rows, row)
 	if len(it.rows) < itemBatch {
@@ -112,6 +123,21 @@ func (it *Items) Add(ctx context.Context, item report.Item) error {
 	}
 	it.err = it.flush(ctx)
 	return it.err
+}
+
+// seal keeps the name of an item that is not clean, up to the limits.
+func (it *Items) seal(item report.Item) error {
+	if it.secret == nil || item.Outcome == report.Clean && len(item.Findings) == 0 || it.names >= maxSessionNames || it.bytes > maxSessionBytes {
+		return nil
+	}
+	seq := int64(it.seq) + int64(len(it.rows))
+	text, _, err := it.secret.sealText("item", it.session, seq, NamedItem{Path: item.Path, Member: item.Member})
+	if err != nil {
+		return fmt.Errorf("items: %w", err)
+	}
+	it.names, it.bytes = it.names+1, it.bytes+len(text)
+	it.sealed = append(it.sealed, sealedItem{seq, text})
+	return nil
 }
 
 // Close writes what is left and returns the digest over all rows and their number, for the session's Decided.
@@ -140,6 +166,10 @@ func (it *Items) flush(ctx context.Context) error {
 	if len(it.rows) == 0 {
 		return nil
 	}
+	if err := it.log.names.putItems(ctx, it.session, it.sealed); err != nil {
+		return fmt.Errorf("items: %w", err)
+	}
+	it.sealed = it.sealed[:0]
 	tx, err := it.log.w.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("items: %w", classify(err))

@@ -55,6 +55,7 @@ type wireLeaf struct {
 	Session []byte          `cbor:"4,keyasint,omitempty"`
 	Behind  uint64          `cbor:"5,keyasint,omitempty"`
 	Data    cbor.RawMessage `cbor:"6,keyasint"`
+	Names   []byte          `cbor:"7,keyasint,omitempty"`
 }
 
 // Entry is one entry of the log, decoded for showing.
@@ -65,11 +66,17 @@ type Entry struct {
 	Session   ID        `json:"session,omitzero"`     // zero if it belongs to none
 	ClockBack uint64    `json:"clock_back,omitempty"` // seconds that the clock was behind the latest entry before
 	Data      Data      `json:"data"`
+	Names     *Digest   `json:"names,omitempty"` // what it commits to in the side table; nil if nothing
 	Leaf      []byte    `json:"-"`
 }
 
-// encodeLeaf returns the leaf of an event at a time.
+// encodeLeaf returns the leaf of an event at a time that has no names.
 func encodeLeaf(ev Event, at time.Time, behind uint64) ([]byte, error) {
+	return encodeNamed(ev, at, behind, nil)
+}
+
+// encodeNamed returns the leaf of an event at a time. names is what it commits to in the side table; nil for nothing.
+func encodeNamed(ev Event, at time.Time, behind uint64, names *Digest) ([]byte, error) {
 	if ev.Data == nil {
 		return nil, errors.New("an event without data")
 	}
@@ -90,6 +97,9 @@ func encodeLeaf(ev Event, at time.Time, behind uint64) ([]byte, error) {
 	w := wireLeaf{Version: leafVersion, Kind: kind.String(), Time: at.UnixNano(), Behind: behind, Data: data}
 	if ev.Session != (ID{}) {
 		w.Session = ev.Session[:]
+	}
+	if names != nil {
+		w.Names = names[:]
 	}
 	body, err := encoder.Marshal(w)
 	if err != nil {
@@ -139,7 +149,11 @@ func decodeLeaf(leaf []byte) (Entry, error) {
 	}
 	e := Entry{Time: time.Unix(0, w.Time).UTC(), Kind: kind, ClockBack: w.Behind, Data: data, Leaf: leaf}
 	copy(e.Session[:], w.Session)
-	again, err := encodeLeaf(Event{e.Session, data}, e.Time, w.Behind)
+	if w.Names != nil {
+		e.Names = new(Digest)
+		copy(e.Names[:], w.Names)
+	}
+	again, err := encodeNamed(Event{e.Session, data}, e.Time, w.Behind, e.Names)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -205,6 +219,10 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Guest](raw)
 	case KindOverride:
 		return decodeAs[Override](raw)
+	case KindErased:
+		return decodeAs[Erased](raw)
+	case KindDisclosed:
+		return decodeAs[Disclosed](raw)
 	}
 	return nil, errors.New("no event has this kind")
 }

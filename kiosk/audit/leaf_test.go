@@ -35,6 +35,8 @@ func everyEvent() []Event {
 		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "hash-list", 3, Rules{"core", 2, Digest{1}, Digest{}}}},
 		{ID{}, Guest{Pseudonym{1}, Pseudonym{2}, "Acme", "WO-1"}},
 		{id, Override{Class: "imaging", Reason: "drill", Person: Pseudonym{1}}}, {id, Override{"imaging", "drill", Pseudonym{2}, Pseudonym{1}, true}},
+		{ID{}, Erased{"session", id, "", 1, Pseudonym{1}}}, {ID{}, Erased{"before", ID{}, "2026-11", 3, Pseudonym{1}}},
+		{ID{}, Disclosed{id, -1, Pseudonym{1}, Pseudonym{2}, "incident"}}, {ID{}, Disclosed{ID{}, 7, Pseudonym{1}, Pseudonym{2}, "incident"}},
 	}
 }
 
@@ -48,7 +50,11 @@ func everyLeaf(t testing.TB) [][]byte {
 		}
 		leaves = append(leaves, leaf)
 	}
-	return leaves
+	named, err := encodeNamed(Event{ID{}, Administered{"key-made", Pseudonym{1}, "", 0, Digest{}}}, leafTime, 0, &Digest{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(leaves, named)
 }
 
 func TestEachEventReadsBackAsItWasWritten(t *testing.T) {
@@ -146,17 +152,18 @@ func TestLeavesThatNobodyWrote(t *testing.T) {
 		"empty":               {},
 		"prefix only":         []byte(leafPrefix),
 		"null":                append([]byte(leafPrefix), 0xf6),
-		"another version":     wire(wireLeaf{2, "removed", 5, id[:], 0, []byte{0xa0}}),
-		"an unknown kind":     wire(wireLeaf{1, "shouted", 5, id[:], 0, []byte{0xa0}}),
-		"issuing as an event": wire(wireLeaf{1, "issuing", 5, id[:], 0, []byte{0xa0}}),
-		"a long session":      wire(wireLeaf{1, "removed", 5, append(id[:], 0), 0, []byte{0xa0}}),
-		"a short session":     wire(wireLeaf{1, "removed", 5, id[:15], 0, []byte{0xa0}}),
-		"no session":          wire(wireLeaf{1, "removed", 5, nil, 0, []byte{0xa0}}),
-		"a negative time":     wire(wireLeaf{1, "removed", -5, id[:], 0, []byte{0xa0}}),
-		"an unknown field":    wire(wireLeaf{1, "removed", 5, id[:], 0, []byte{0xa1, 0x01, 0x01}}),
-		"a name as cause":     wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa1, 0x01, 0x63, 'a', ' ', 'b'}}),
-		"a key twice":         wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa2, 0x01, 0x61, 'a', 0x01, 0x61, 'a'}}),
-		"a long form":         wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa1, 0x18, 0x01, 0x61, 'a'}}),
+		"another version":     wire(wireLeaf{2, "removed", 5, id[:], 0, []byte{0xa0}, nil}),
+		"an unknown kind":     wire(wireLeaf{1, "shouted", 5, id[:], 0, []byte{0xa0}, nil}),
+		"issuing as an event": wire(wireLeaf{1, "issuing", 5, id[:], 0, []byte{0xa0}, nil}),
+		"a long session":      wire(wireLeaf{1, "removed", 5, append(id[:], 0), 0, []byte{0xa0}, nil}),
+		"a short session":     wire(wireLeaf{1, "removed", 5, id[:15], 0, []byte{0xa0}, nil}),
+		"no session":          wire(wireLeaf{1, "removed", 5, nil, 0, []byte{0xa0}, nil}),
+		"a negative time":     wire(wireLeaf{1, "removed", -5, id[:], 0, []byte{0xa0}, nil}),
+		"an unknown field":    wire(wireLeaf{1, "removed", 5, id[:], 0, []byte{0xa1, 0x01, 0x01}, nil}),
+		"a name as cause":     wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa1, 0x01, 0x63, 'a', ' ', 'b'}, nil}),
+		"a key twice":         wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa2, 0x01, 0x61, 'a', 0x01, 0x61, 'a'}, nil}),
+		"a long form":         wire(wireLeaf{1, "aborted", 5, id[:], 0, []byte{0xa1, 0x18, 0x01, 0x61, 'a'}, nil}),
+		"a short commitment":  wire(wireLeaf{1, "removed", 5, id[:], 0, []byte{0xa0}, make([]byte, 31)}),
 		"too long":            append([]byte(leafPrefix), make([]byte, maxLeaf)...),
 	} {
 		if e, err := decodeLeaf(leaf); err == nil {
@@ -187,7 +194,7 @@ func FuzzLeaf(f *testing.F) {
 			}
 			return
 		}
-		again, err := encodeLeaf(Event{e.Session, e.Data}, e.Time, e.ClockBack)
+		again, err := encodeNamed(Event{e.Session, e.Data}, e.Time, e.ClockBack, e.Names)
 		if err != nil || !bytes.Equal(again, leaf) {
 			t.Errorf("an event with two encodings: %x %x %v", leaf, again, err)
 		}

@@ -283,15 +283,19 @@ func identify(ctx context.Context, q querier) (version int, err error) {
 // checkSchema compares the whole schema, so that no view, trigger or table of an attacker's is ever run. It returns the
 // name of a trigger or index that is missing: without it the records can still be read, and said to be good or bad.
 func checkSchema(ctx context.Context, q querier, version int) (missing string, err error) {
+	if version == 1 {
+		return compareSchema(ctx, q, schemaV1)
+	}
+	return compareSchema(ctx, q, schema)
+}
+
+func compareSchema(ctx context.Context, q querier, want []object) (missing string, err error) {
 	rows, err := q.QueryContext(ctx, "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema LIMIT 100")
 	if err != nil {
 		return "", classify(err)
 	}
 	defer rows.Close()
-	left := slices.Clone(schema)
-	if version == 1 {
-		left = slices.Clone(schemaV1)
-	}
+	left := slices.Clone(want)
 	for rows.Next() {
 		var o object
 		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.sql); err != nil {
