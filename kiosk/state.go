@@ -26,6 +26,7 @@ var (
 	ErrState     = errors.New("the state folder cannot be used")
 	ErrNewer     = errors.New("the state was written by a newer version of this program")
 	ErrBrokenLog = errors.New("the log's chain is broken")
+	ErrLogGone   = fmt.Errorf("%w: the log is lost", ErrBrokenLog)
 )
 
 // stateVersion is the layout of the state folder. A folder with a higher one is left alone.
@@ -52,6 +53,8 @@ const stateVersion = "1"
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
+//	lost/               what a restored log has replaced, for an auditor
+//	disclosure          what the first of two persons asked to be shown
 //	sessions/ID         one locked file for each session under way
 type State struct {
 	dir     string
@@ -96,7 +99,16 @@ func (s *State) open(ctx context.Context) error {
 	if err := s.checkVersion(); err != nil {
 		return err
 	}
-	if err := s.loadKeys(ctx); err != nil {
+	if err := s.loadKeys(); err != nil {
+		return err
+	}
+	if err := s.openLog(ctx); err != nil {
+		return err
+	}
+	if err := s.setAsideLost(ctx); err != nil {
+		return err
+	}
+	if err := s.publishTrust(ctx, false); err != nil {
 		return err
 	}
 	return s.repair(ctx)
@@ -141,7 +153,7 @@ func (s *State) checkVersion() error {
 }
 
 // loadKeys reads the keys, and makes those that are not there yet.
-func (s *State) loadKeys(ctx context.Context) error {
+func (s *State) loadKeys() error {
 	keys, err := s.secret("key/station", s.stationKeys)
 	if err != nil {
 		return err
@@ -171,31 +183,24 @@ func (s *State) loadKeys(ctx context.Context) error {
 	if len(s.names) != keyNames {
 		return fmt.Errorf("%w: key/names has %d bytes", ErrState, len(s.names))
 	}
-	private, err := s.secret("key/log", func() ([]byte, error) {
-		private, _, err := audit.GenerateKey(s.station.Issuer() + "/log") // stays, whatever key the station signs with later
-		return []byte(private), err
-	})
+	return nil
+}
+
+// openLog opens the log, and makes it on first use.
+func (s *State) openLog(ctx context.Context) error {
+	opts, public, err := s.logOptions()
 	if err != nil {
 		return err
-	}
-	signer, public, err := audit.ParseKey(string(private))
-	if err != nil {
-		return fmt.Errorf("%w: key/log: %w", ErrState, err)
-	}
-	verifier, err := note.NewVerifier(public)
-	if err != nil {
-		return fmt.Errorf("%w: key/log: %w", ErrState, err)
 	}
 	// The public key is written once the log exists, so a state with the one and not the other has lost its log: to begin
 	// a new one would hide that.
 	old, err := os.ReadFile(s.path("key/log.pub"))
 	if err == nil {
 		if _, err := os.Lstat(s.path(audit.FileName)); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s is gone", ErrBrokenLog, audit.FileName)
+			return fmt.Errorf("%w: %s is gone", ErrLogGone, audit.FileName)
 		}
 	}
-	s.log, err = audit.Open(ctx, s.dir, audit.Options{Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(verifier),
-		Now: s.now, MonthKeys: s.path("key", "months")})
+	s.log, err = audit.Open(ctx, s.dir, opts)
 	if err != nil {
 		return logError(err)
 	}
@@ -204,7 +209,28 @@ func (s *State) loadKeys(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.publishTrust(ctx, false)
+	return nil
+}
+
+// logOptions reads the log's key, or makes it, and returns the public one.
+func (s *State) logOptions() (opts audit.Options, public string, err error) {
+	private, err := s.secret("key/log", func() ([]byte, error) {
+		private, _, err := audit.GenerateKey(s.station.Issuer() + "/log") // stays, whatever key the station signs with later
+		return []byte(private), err
+	})
+	if err != nil {
+		return opts, "", err
+	}
+	signer, public, err := audit.ParseKey(string(private))
+	if err != nil {
+		return opts, "", fmt.Errorf("%w: key/log: %w", ErrState, err)
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil {
+		return opts, "", fmt.Errorf("%w: key/log: %w", ErrState, err)
+	}
+	return audit.Options{Origin: signer.Name(), Signer: signer, Verifiers: note.VerifierList(verifier), Now: s.now,
+		MonthKeys: s.path("key", "months")}, public, nil
 }
 
 // keyReserve is more than a clearance lives.

@@ -11,7 +11,17 @@ import (
 
 // Copy writes a whole copy of the log to a file that must not be there yet, while the log is in use. The copy is one moment
 // of the log, with the checkpoint that covers it, and holds no private key. A copy that fails is removed.
-func (r *Reader) Copy(ctx context.Context, path string) (err error) {
+func (r *Reader) Copy(ctx context.Context, path string) error { return copyDatabase(ctx, r.db, path) }
+
+// CopyNames does the same for the side table, whose keys it leaves behind. What it copies after the log is no older than that.
+func (l *Log) CopyNames(ctx context.Context, path string) error {
+	if l.names == nil {
+		return nil
+	}
+	return copyDatabase(ctx, l.names.db, path)
+}
+
+func copyDatabase(ctx context.Context, from *sql.DB, path string) (err error) {
 	if err := makeFile(path); err != nil {
 		return fmt.Errorf("copy the log: %w", err)
 	}
@@ -37,7 +47,7 @@ func (r *Reader) Copy(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("copy the log: %w", classify(err))
 	}
 	defer dst.Close()
-	src, err := r.db.Conn(ctx)
+	src, err := from.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("copy the log: %w", classify(err))
 	}

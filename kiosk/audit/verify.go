@@ -16,6 +16,8 @@ import (
 type VerifyOptions struct {
 	Heads  []string // checkpoints from exports or receipts
 	Leaves []Known  // from tokens: clearance.LeafOfToken gives both
+	// Witnesses are trusted to have signed the cosigned checkpoints in the log that bear their names.
+	Witnesses []*Witness
 }
 
 // Known is a leaf that somebody has seen in the log.
@@ -36,7 +38,9 @@ type Result struct {
 	First       time.Time `json:"first,omitzero"` // time of the first entry
 	Last        time.Time `json:"last,omitzero"`  // and of the last
 	Root        tlog.Hash `json:"root"`           // of all entries that were checked
-	Witnesses   int       `json:"witnesses"`      // heads and leaves of VerifyOptions that agree
+	Witnesses   int       `json:"witnesses"`      // heads and leaves of VerifyOptions, and cosigned checkpoints, that agree
+	Cosigned    int       `json:"cosigned"`       // checkpoints with the signature of a trusted witness
+	CosignedTo  int64     `json:"cosigned_to"`    // entries that the newest of them covers
 }
 
 // Verify goes through the whole log, as it stood when Verify began: each leaf against the columns and the tree, each
@@ -108,6 +112,9 @@ func (v *verifier) run(ctx context.Context, opts VerifyOptions) error {
 			return fmt.Errorf("a checkpoint from elsewhere: %w", err) // says nothing about the log
 		}
 		v.heads = append(v.heads, h)
+	}
+	if err := v.loadCosigned(ctx, opts.Witnesses); err != nil {
+		return err
 	}
 	v.leaves, v.known = opts.Leaves, map[int64][][]byte{}
 	for _, k := range opts.Leaves {

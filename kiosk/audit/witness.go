@@ -270,6 +270,95 @@ func ParseCosigned(signed, origin string, keys note.Verifiers, witness *Witness)
 	return Cosignature{head, witness.name, time.Unix(int64(at), 0).UTC(), signed}, nil
 }
 
+// AddCosignature stores a checkpoint that a witness has signed, once it is known to be one of this log. The caller tells the
+// log.
+func (l *Log) AddCosignature(ctx context.Context, signed string, witnesses []*Witness) (Cosignature, error) {
+	w, err := knownWitness(signed, witnesses)
+	if err != nil {
+		return Cosignature{}, fmt.Errorf("the cosigned checkpoint: %w", err)
+	}
+	c, err := ParseCosigned(signed, l.origin, l.keys, w)
+	if err != nil {
+		return Cosignature{}, fmt.Errorf("the cosigned checkpoint: %w", err)
+	}
+	span, err := l.Span(ctx, 0, max(c.Size, 1))
+	if err != nil {
+		return Cosignature{}, fmt.Errorf("the cosigned checkpoint: %w", err)
+	}
+	if h, err := ParseCheckpoint(span.Checkpoint, l.origin, l.keys); err != nil || h != c.Head {
+		return Cosignature{}, fmt.Errorf("the cosigned checkpoint: %w", &Broken{c.Size - 1, "the witness saw another history of this log"})
+	}
+	tx, err := l.w.BeginTx(ctx, nil)
+	if err != nil {
+		return Cosignature{}, classify(err)
+	}
+	defer tx.Rollback()
+	_, err = tx.ExecContext(ctx, "INSERT INTO cosignature(size, witness, note) VALUES(?, ?, ?) ON CONFLICT DO NOTHING", c.Size, c.Witness, signed)
+	if err != nil {
+		return Cosignature{}, classify(err)
+	}
+	return c, classify(tx.Commit())
+}
+
+// maxCosignatures bounds what is read of them: one a day for a century.
+const maxCosignatures = 40_000
+
+// Cosigned returns the checkpoints that witnesses have signed, oldest first. Their signatures are checked where they are used.
+func (r *Reader) Cosigned(ctx context.Context) (notes []string, err error) {
+	rows, err := r.db.QueryContext(ctx, "SELECT note FROM cosignature ORDER BY size, witness LIMIT ?", maxCosignatures)
+	if err != nil {
+		return nil, fmt.Errorf("cosigned checkpoints: %w", classify(err))
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var signed string
+		if err := rows.Scan(&signed); err != nil {
+			return nil, fmt.Errorf("cosigned checkpoints: %w", classify(err))
+		}
+		notes = append(notes, signed)
+	}
+	return notes, classify(rows.Err())
+}
+
+// loadCosigned makes the stored checkpoints of witnesses heads that the entries are held against, and checks the signatures of
+// those witnesses that the reader trusts.
+func (v *verifier) loadCosigned(ctx context.Context, trusted []*Witness) error {
+	if v.version < 2 {
+		return nil
+	}
+	rows, err := v.q.QueryContext(ctx, "SELECT size, witness, note FROM cosignature ORDER BY size, witness LIMIT ?", maxCosignatures)
+	if err != nil {
+		return classify(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var size int64
+		var name, signed string
+		if err := rows.Scan(&size, &name, &signed); err != nil {
+			return classify(err)
+		}
+		h, err := ParseCheckpoint(signed, v.r.origin, v.r.keys)
+		if err == nil && h.Size != size {
+			err = fmt.Errorf("it says %d", h.Size)
+		}
+		if err != nil {
+			return &Broken{size - 1, fmt.Sprintf("the cosigned checkpoint of %d entries: %v", size, err)}
+		}
+		v.heads = append(v.heads, h)
+		for _, w := range trusted {
+			if w.name != name {
+				continue
+			}
+			if err := w.signed(signed); err != nil {
+				return &Broken{size - 1, fmt.Sprintf("the cosigned checkpoint of %d entries: %v", size, err)}
+			}
+			v.res.Cosigned++
+			v.res.CosignedTo = max(v.res.CosignedTo, size)
+		}
+	}
+	return classify(rows.Err())
+}
+
 // knownWitness returns the witness whose signature a checkpoint bears.
 func knownWitness(signed string, witnesses []*Witness) (*Witness, error) {
 	i := slices.IndexFunc(witnesses, func(w *Witness) bool { return w.signed(signed) == nil })
