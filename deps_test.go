@@ -26,8 +26,8 @@ var plan = map[string][]string{
 	"kiosk/keys":         {"kiosk/clearance", "kiosk/keys/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
 	"kiosk/keys/p11":     {}, // what keyhelper and its user agree on
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
-	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/sys", "golang.org/x/term"},
-	"kiosk/pratiqued":    {"kiosk", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/mod", "golang.org/x/sys", "golang.org/x/term"},
+	"kiosk/pratiqued":    {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/crypto", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"kiosk/trial":        {"rules", "scanner/report"},

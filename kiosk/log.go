@@ -54,8 +54,7 @@ func (s *State) Search(ctx context.Context, q audit.Query) ([]audit.Match, error
 }
 
 // Show returns the entries of a session, which is named by its id, by the first digits of it or by a clearance's short code.
-// items, if not nil, is called with each of its items.
-func (s *State) Show(ctx context.Context, name string, items func(audit.Item) error) ([]audit.Entry, error) {
+func (s *State) Show(ctx context.Context, name string) ([]audit.Entry, error) {
 	id, err := s.sessionNamed(ctx, name)
 	if err != nil {
 		return nil, err
@@ -67,10 +66,15 @@ func (s *State) Show(ctx context.Context, name string, items func(audit.Item) er
 	if len(entries) == 0 {
 		return nil, fmt.Errorf("%w: %q", ErrNoSession, name)
 	}
-	if err := s.wasRead(ctx, entries[0].Index, entries[len(entries)-1].Index+1); err != nil || items == nil {
-		return entries, err
+	return entries, s.wasRead(ctx, entries[0].Index, entries[len(entries)-1].Index+1)
+}
+
+// Items calls f with each item of a session that Show has returned.
+func (s *State) Items(ctx context.Context, session audit.ID, f func(audit.Item) error) error {
+	if err := s.log.ListItems(ctx, session, f); err != nil {
+		return logError(err)
 	}
-	return entries, s.log.ListItems(ctx, id, items)
+	return nil
 }
 
 // ErrNoSession says that the log has no session by that name.

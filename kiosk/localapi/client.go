@@ -144,6 +144,12 @@ func (c *Client) EndIncident(ctx context.Context) (over bool, err error) {
 	return reply.Over, err
 }
 
+// Disclose asks for names. It returns nil when this is the first of two persons, and JSON for the second.
+func (c *Client) Disclose(ctx context.Context, what Disclose) (names []byte, err error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbDisclose, Disclose: &what})
+	return reply.Names, err
+}
+
 func (c *Client) ask(ctx context.Context, r Request) (Reply, error) {
 	defer c.until(ctx)()
 	c.id++

@@ -6,7 +6,7 @@
 // one map of deterministic CBOR with integer keys, as the field tags below give them. A client sends a Request, which has at
 // most 1,024 bytes:
 //
-//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason}
+//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -25,6 +25,8 @@
 //	sign-in    a SignIn: who has this number, or the badge that was held to the reader, and this pin, is signed in
 //	sign-out   an empty Reply: nobody is signed in
 //	stay       an empty Reply: whoever is signed in is still there
+//	disclose   an empty Reply when the first of two persons has asked for the names of a session, and Names, as JSON, for the
+//	           second; more names than fit into a Reply are left out, and it says how many
 //	guest      a SignIn: the sponsor who is signed in answers for a guest of company, who is here for work order
 //
 // A person is signed in on the screen as long as the connection lasts that signed them in, until a medium is removed or
@@ -252,6 +254,7 @@ const (
 	VerbSignOut   Verb = "sign-out"
 	VerbStay      Verb = "stay"
 	VerbGuest     Verb = "guest"
+	VerbDisclose  Verb = "disclose"
 )
 
 // PIN is one in transit. Nothing prints it.
@@ -276,13 +279,25 @@ type Request struct {
 	Company string `cbor:"9,keyasint,omitempty"`
 	Order   string `cbor:"10,keyasint,omitempty"`
 	Reason  string `cbor:"11,keyasint,omitempty"`
+
+	Disclose *Disclose `cbor:"12,keyasint,omitempty"`
 }
+
+// Disclose says whose names somebody asks for.
+type Disclose struct {
+	Session string `cbor:"1,keyasint,omitempty"` // by its id, the first digits of it, or a short code
+	Entry   int64  `cbor:"2,keyasint"`           // -1 if it is a session
+	Reason  string `cbor:"3,keyasint"`           // a word
+}
+
+// MaxNames bounds the JSON of a disclosure, so that it fits into one message.
+const MaxNames = 192 << 10
 
 // fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
 // reason. What is a capital may be left out.
 var fields = map[Verb]string{
 	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "f", VerbEnd: "",
-	VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow",
+	VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
@@ -302,7 +317,11 @@ func (r *Request) check() error {
 			return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
 		}
 	}
-	switch {
+	switch d := r.Disclose; {
+	case (r.Verb == VerbDisclose) != (d != nil):
+		return fmt.Errorf("%s: a field too many or too few", r.Verb)
+	case d != nil && (len(d.Session) > maxWord || len(d.Reason) > maxWord):
+		return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
 	case len(r.Path) > maxPath || r.Path != "" && !filepath.IsAbs(r.Path):
 		return fmt.Errorf("%s: want a path from the root, of at most %d bytes", r.Verb, maxPath)
 	case r.Max < 0 || r.Max > MaxSessions:
@@ -325,6 +344,7 @@ type Reply struct {
 	Over     bool      `cbor:"6,keyasint,omitempty"`
 	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
 	Staff    *SignIn   `cbor:"8,keyasint,omitempty"`
+	Names    []byte    `cbor:"9,keyasint,omitempty"` // JSON of a disclosure
 }
 
 // Pack is a rule pack that was put in force.

@@ -163,11 +163,13 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 	verbs := []Request{{Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
 		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbEnd}, {Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
-		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"}}
+		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"},
+		{Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
 	for role, may := range map[Roles]string{
 		0: "", RoleScreen: "status subscribe issue eject override sign-in sign-out stay guest", RoleStaff: "status subscribe issue eject override",
-		RoleSecurity: "status subscribe sessions install end-incident", RoleAudit: "status subscribe sessions", RoleAdmin: "status subscribe sessions eject install end-incident",
-		1 << 7: "",
+		RoleSecurity: "status subscribe sessions install end-incident disclose", RoleAudit: "status subscribe sessions disclose",
+		RoleAdmin: "status subscribe sessions eject install end-incident disclose",
+		1 << 7:    "",
 	} {
 		var done atomic.Int32
 		h := Handler{
@@ -181,6 +183,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 			SignIn:   func(context.Context, string, PIN) (SignIn, error) { done.Add(1); return SignIn{}, nil },
 			SignOut:  func() { done.Add(1) },
 			Stay:     func() { done.Add(1) },
+			Disclose: func(context.Context, Peer, Roles, Disclose) ([]byte, error) { done.Add(1); return nil, nil },
 			Guest:    func(string, string) (SignIn, error) { done.Add(1); return SignIn{}, nil },
 		}
 		for _, v := range verbs {

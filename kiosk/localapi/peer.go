@@ -46,6 +46,7 @@ var allowed = map[Verb]Roles{
 	VerbSignOut:   RoleScreen,
 	VerbStay:      RoleScreen,
 	VerbGuest:     RoleScreen,
+	VerbDisclose:  RoleSecurity | RoleAudit | RoleAdmin, // two persons, of whom one is an auditor
 }
 
 // May reports whether a set of roles allows a verb.

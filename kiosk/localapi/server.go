@@ -35,11 +35,12 @@ type Handler struct {
 	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
 	Override func(ctx context.Context, peer Peer, port, class, reason string) (Answer, error)
 	// SignIn signs a person in for as long as ctx lasts, at most. It never keeps the PIN.
-	SignIn  func(ctx context.Context, number string, pin PIN) (SignIn, error)
-	SignOut func()
-	Stay    func()
-	Guest   func(company, order string) (SignIn, error)
-	Failed  func(error) // told of errors that clients do not see; may be nil
+	SignIn   func(ctx context.Context, number string, pin PIN) (SignIn, error)
+	SignOut  func()
+	Stay     func()
+	Guest    func(company, order string) (SignIn, error)
+	Disclose func(ctx context.Context, peer Peer, roles Roles, what Disclose) (names []byte, err error)
+	Failed   func(error) // told of errors that clients do not see; may be nil
 }
 
 // Server answers clients. Use NewServer.
@@ -301,6 +302,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			}
 		case VerbEnd:
 			reply.Over, err = h.End(ctx, c.peer)
+		case VerbDisclose:
+			reply.Names, err = h.Disclose(ctx, c.peer, c.roles, *r.Disclose)
 		case VerbOverride:
 			var answer Answer
 			if answer, err = h.Override(ctx, c.peer, r.Port, r.Class, r.Reason); err == nil {

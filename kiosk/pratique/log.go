@@ -56,6 +56,17 @@ func dataText(data audit.Data) string {
 		return fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
+	case audit.Erased:
+		return fmt.Sprintf("names of %s: %s", eraseText(d), count(d.Secrets, "key", "keys"))
+	case audit.Disclosed:
+		if d.Entry >= 0 {
+			return fmt.Sprintf("names of entry %d (%s)", d.Entry, d.Reason)
+		}
+		return fmt.Sprintf("names of session %s (%s)", d.Session.String()[:8], d.Reason)
+	case audit.Read:
+		return fmt.Sprintf("entries %d to %d", d.From, d.To)
+	case audit.Exported:
+		return fmt.Sprintf("entries %d to %d as %s", d.From, d.To, d.Format)
 	case audit.Administered:
 		text := string(d.What)
 		if d.Reason != "" {
@@ -67,6 +78,16 @@ func dataText(data audit.Data) string {
 		return text
 	}
 	return ""
+}
+
+func eraseText(d audit.Erased) string {
+	switch d.Scope {
+	case "session":
+		return "session " + d.Session.String()[:8]
+	case "before":
+		return "all before " + string(d.Month)
+	}
+	return string(d.Month)
 }
 
 func joinWords(words []audit.Word) string {
@@ -86,6 +107,12 @@ func verifyLine(res audit.Result) string {
 		count(uint64(res.Checkpoints), "signed checkpoint", "signed checkpoints"), count(res.Items, "item", "items"))
 	if res.Unbound > 0 {
 		text += fmt.Sprintf(" (%s without a verdict)", count(uint64(res.Unbound), "session", "sessions"))
+	}
+	if res.Witnesses > 0 {
+		text += fmt.Sprintf("; %s from elsewhere agree", count(uint64(res.Witnesses), "record", "records"))
+	}
+	if res.Cosigned > 0 {
+		text += fmt.Sprintf("; cosigned up to entry %d", res.CosignedTo-1)
 	}
 	return text + fmt.Sprintf("; root %v", res.Root)
 }

@@ -5,7 +5,7 @@
 //	pratique issue --for CLASS [--json] [PORT] | eject PORT
 //	pratique clearance show ID | save --out DIR ID
 //	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
-//	pratique audit list | verify
+//	pratique audit list | show | search | verify | checkpoint | cosign | disclose | erase | backup | restore
 //	pratique keys new | request | show | rotate
 //	pratique trust key | init | edit | sign | publish | show | install
 //	pratique incident begin | report | end
@@ -33,6 +33,7 @@ import (
 	"syscall"
 
 	"pratique/kiosk"
+	"pratique/kiosk/audit"
 	"pratique/kiosk/config"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
@@ -74,7 +75,15 @@ var verbs = []verb{
 	{"rules history", "list the rule packs that were in force", (*program).rulesHistory},
 	{"rules recall", "list clearances that were recalled, or those of a window", (*program).rulesRecall},
 	{"audit list", "list the log", (*program).auditList},
-	{"audit verify", "prove that the log was not changed", (*program).auditVerify},
+	{"audit show", "show all that the log has of a session", (*program).auditShow},
+	{"audit search", "search the log by date, verdict, operator, class, rule or hash", (*program).auditSearch},
+	{"audit verify", "prove that the log, a copy or an export was not changed", (*program).auditVerify},
+	{"audit checkpoint", "show the log's signed head, ask a witness, keep its signature", (*program).auditCheckpoint},
+	{"audit cosign", "sign a checkpoint as a witness, on a machine of your own", (*program).auditCosign},
+	{"audit disclose", "show the names of a session: two persons must ask", (*program).auditDisclose},
+	{"audit erase", "destroy names; the log's proofs still hold", (*program).auditErase},
+	{"audit backup", "copy the log into a folder while the station works", (*program).auditBackup},
+	{"audit restore", "put a backup in the place of a log that is lost", (*program).auditRestore},
 	{"keys new", "make the station's key", (*program).keysNew},
 	{"keys request", "ask the root holders to enrol the station's key", (*program).keysRequest},
 	{"keys show", "show the station's keys and whether they are enrolled", (*program).keysShow},
@@ -205,12 +214,20 @@ func (p *program) fail(err error) int {
 		hint = "start the daemon on this state: pratiqued --state DIR --config FILE"
 	case errors.Is(err, errNoPort):
 		code, hint = exitUsage, "name the port: pratique status lists them"
+	case errors.Is(err, kiosk.ErrNoSession):
+		code, hint = exitUsage, "pratique audit search shows the sessions and their ids"
+	case errors.Is(err, audit.ErrNoIndex):
+		code = exitUsage
+	case errors.Is(err, kiosk.ErrDisclosure):
+		hint = "pratique audit disclose --help says who must ask; what was erased is nowhere any more"
+	case errors.Is(err, kiosk.ErrLogGone):
+		hint = "pratique audit restore --from DIR puts a backup in its place; --anew begins a new log, which says so"
 	case errors.Is(err, kiosk.ErrState):
 		hint = "the state folder must be this user's, writable, with free space; --state names another"
 	case errors.Is(err, kiosk.ErrNewer):
 		hint = "install the newer version of the program again, or use another --state"
 	case errors.Is(err, kiosk.ErrBrokenLog):
-		hint = "keep the folder for the auditor: pratique audit verify names the first bad record"
+		hint = "keep the folder for the auditor: pratique audit verify names the first bad record, and pratique audit restore puts a backup in its place"
 	case errors.Is(err, kiosk.ErrCanary):
 		hint = "nothing was screened; rules need one that blocks the EICAR test file anywhere in a file, and pratique doctor tries the rest"
 	case errors.Is(err, kiosk.ErrWorkers):

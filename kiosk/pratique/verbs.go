@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pratique/kiosk"
-	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
 )
 
@@ -92,53 +91,6 @@ func (p *program) clearanceSave(ctx context.Context, args []string) (int, error)
 		_, err = fmt.Fprintf(p.stdout, "%s\n%s\n", c.TokenFile, c.ManifestFile)
 		return err
 	})
-}
-
-func (p *program) auditList(ctx context.Context, args []string) (int, error) {
-	set := p.flags("audit list", "", "audit list --json")
-	asJSON := set.Bool("json", false, "print one JSON object a line")
-	state := stateFlag(set)
-	if err := parse(set, args, 0); err != nil {
-		return 0, err
-	}
-	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
-		w := &errWriter{w: p.stdout}
-		return st.Log(ctx, func(e audit.Entry) error {
-			if *asJSON {
-				data, err := json.Marshal(e)
-				if err != nil {
-					return err
-				}
-				w.printf("%s\n", data)
-				return w.err
-			}
-			w.printf("%s\n", entryLine(e))
-			return w.err
-		})
-	})
-}
-
-func (p *program) auditVerify(ctx context.Context, args []string) (int, error) {
-	set := p.flags("audit verify", "", "audit verify --state copy-of-state")
-	state := stateFlag(set)
-	if err := parse(set, args, 0); err != nil {
-		return 0, err
-	}
-	dir, err := stateDir(*state)
-	if err != nil {
-		return 0, err
-	}
-	res, err := kiosk.VerifyLog(ctx, dir)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := fmt.Fprintln(p.stdout, verifyLine(res)); err != nil {
-		return 0, err
-	}
-	if !res.Sound {
-		return exitFailed, nil
-	}
-	return exitOK, nil
 }
 
 // version says what the build knows of itself.

@@ -72,7 +72,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 }
 
 func (d *daemon) run(ctx context.Context) error {
-	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, End: d.endIncident,
+	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, End: d.endIncident, Disclose: d.disclose,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"pratique/kiosk"
+	"pratique/kiosk/audit"
+)
+
+// The verbs that read the log. Each is an entry itself.
+
+func (p *program) auditList(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit list", "", "audit list --since 2026-11-01T00:00:00Z --json")
+	asJSON := set.Bool("json", false, "print one JSON object a line")
+	since, until := periodFlags(set)
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	var opts audit.ListOptions
+	if err := parsePeriod(*since, *until, &opts.Since, &opts.Until); err != nil {
+		return 0, err
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		w := &errWriter{w: p.stdout}
+		return st.Read(ctx, opts, func(e audit.Entry) error { return w.entry(e, *asJSON) })
+	})
+}
+
+// entry writes one entry as a line.
+func (e *errWriter) entry(entry audit.Entry, asJSON bool) error {
+	if !asJSON {
+		e.printf("%s\n", entryLine(entry))
+		return e.err
+	}
+	data, err := json.Marshal(entry)
+	if err != nil {
+		return err
+	}
+	e.printf("%s\n", data)
+	return e.err
+}
+
+func periodFlags(set verbFlags) (since, until *string) {
+	return set.String("since", "", "from this `TIME` on, such as 2026-11-21 or 2026-11-21T08:00:00Z"), set.String("until", "", "before this `TIME`")
+}
+
+func parsePeriod(since, until string, from, to *time.Time) (err error) {
+	for _, t := range []struct {
+		text string
+		to   *time.Time
+	}{{since, from}, {until, to}} {
+		if t.text == "" {
+			continue
+		}
+		if *t.to, err = time.Parse(time.RFC3339, t.text); err != nil {
+			*t.to, err = time.Parse(time.DateOnly, t.text)
+		}
+		if err != nil {
+			return usagef("%q is no time such as 2026-11-21 or 2026-11-21T08:00:00Z", t.text)
+		}
+	}
+	return nil
+}
+
+func (p *program) auditShow(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit show", "SESSION", "audit show --items 7KQ2-XM4C")
+	asJSON := set.Bool("json", false, "print one JSON object a line")
+	items := set.Bool("items", false, "show the session's items too; their names are pseudonyms")
+	state := stateFlag(set)
+	if err := parse(set, args, 1); err != nil {
+		return 0, err
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		w := &errWriter{w: p.stdout}
+		entries, err := st.Show(ctx, set.Arg(0))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := w.entry(e, *asJSON); err != nil {
+				return err
+			}
+		}
+		if !*items {
+			return nil
+		}
+		row := audit.Row{Seq: -1}
+		return st.Items(ctx, entries[0].Session, func(it audit.Item) error {
+			row.Seq, row.Item = row.Seq+1, it
+			return w.rows([]audit.Row{row}, *asJSON)
+		})
+	})
+}
+
+// rows writes items, one a line.
+func (e *errWriter) rows(rows []audit.Row, asJSON bool) error {
+	for _, r := range rows {
+		if asJSON {
+			data, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			e.printf("%s\n", data)
+			continue
+		}
+		sum := "-"
+		if r.SHA256 != nil {
+			sum = r.SHA256.String()
+		}
+		e.printf("  item %d  %s  %s  %s  %s  %s\n", r.Seq, r.Name, r.Kind, sum, r.Outcome, r.Findings)
+	}
+	return e.err
+}
+
+func (p *program) auditSearch(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit search", "", "audit search --since 2026-11-01 --verdict \"not cleared\" --for imaging")
+	asJSON := set.Bool("json", false, "print one JSON object a line, for each match")
+	since, until := periodFlags(set)
+	verdict := set.String("verdict", "", "`VERDICT`: cleared, \"not cleared\" or \"could not check\"")
+	class := set.String("for", "", "equipment `CLASS` that somebody asked for")
+	operator := set.String("operator", "", "`PERSON`, such as person:p-17 or uid:1001, or a pseudonym of 16 digits")
+	rule := set.String("rule", "", "`RULE` with its check, such as yara:EICAR_Test")
+	pack := set.String("pack", "", "rule pack `NAME@VERSION`")
+	sum := set.String("hash", "", "`SHA-256` of an item")
+	kind := set.String("kind", "", "has an entry of this `KIND`, such as refused")
+	most := set.Int("max", audit.DefaultMatches, "how many `MATCHES`, newest first")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	q := audit.Query{Class: audit.Word(*class), Rule: *rule, Pack: *pack, Limit: *most}
+	if err := parsePeriod(*since, *until, &q.Since, &q.Until); err != nil {
+		return 0, err
+	}
+	if *most < 1 {
+		return 0, usagef("audit search: --max: want 1 or more")
+	}
+	if *verdict != "" {
+		all := []audit.Verdict{audit.CouldNotCheck, audit.NotCleared, audit.Cleared}
+		i := slices.IndexFunc(all, func(v audit.Verdict) bool { return v.String() == *verdict })
+		if i < 0 {
+			return 0, usagef("audit search: --verdict takes cleared, \"not cleared\" or \"could not check\"")
+		}
+		q.Verdicts = all[i : i+1]
+	}
+	if *kind != "" {
+		k, err := audit.ParseKind(*kind)
+		if err != nil {
+			return 0, usagef("audit search: %v", err)
+		}
+		q.Kinds = []audit.Kind{k}
+	}
+	if *sum != "" {
+		q.SHA256 = new(audit.Digest)
+		if err := q.SHA256.UnmarshalText([]byte(strings.ToLower(*sum))); err != nil {
+			return 0, usagef("audit search: --hash takes a SHA-256 of 64 digits")
+		}
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		if *operator != "" {
+			q.Operator = st.Pseudonym(*operator)
+			if p, err := hex.DecodeString(*operator); err == nil && len(p) == len(q.Operator) {
+				q.Operator = audit.Pseudonym(p)
+			}
+		}
+		found, err := st.Search(ctx, q)
+		if err != nil {
+			return err
+		}
+		w := &errWriter{w: p.stdout}
+		for _, m := range found {
+			if *asJSON {
+				if err := json.NewEncoder(p.stdout).Encode(m); err != nil {
+					return err
+				}
+				continue
+			}
+			for _, e := range m.Entries {
+				w.printf("%s\n", entryLine(e))
+			}
+			if err := w.rows(m.Items, false); err != nil {
+				return err
+			}
+			w.printf("\n")
+		}
+		if len(found) == q.Limit {
+			w.printf("the newest %d; --max shows more\n", q.Limit)
+		}
+		return w.err
+	})
+}
+
+// errNeither is for verbs with flags of which one must be given.
+func errNeither(verb string, flags ...string) error {
+	return usagef("%s: want one of %s", verb, strings.Join(flags, ", "))
+}
+
+func (p *program) auditErase(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit erase", "", "audit erase --before 2025-11")
+	session := set.String("session", "", "names of one `SESSION`")
+	month := set.String("month", "", "names of a `MONTH`, such as 2026-11")
+	before := set.String("before", "", "names of all months before this `MONTH`")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	given := 0
+	for _, f := range []string{*session, *month, *before} {
+		if f != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return 0, errNeither("audit erase", "--session", "--month", "--before")
+	}
+	for _, f := range []string{*month, *before} {
+		if _, err := time.Parse("2006-01", f); f != "" && err != nil {
+			return 0, usagef("audit erase: %q is no month such as 2026-11", f)
+		}
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		ev, err := st.Erase(ctx, *session, audit.Erasure{Month: *month, Before: *before}, me())
+		if err != nil {
+			return err
+		}
+		kept, err := st.KeptNames(ctx)
+		if err != nil {
+			return err
+		}
+		w := &errWriter{w: p.stdout}
+		w.printf("erased the names of %s: %s destroyed\n", eraseText(ev), count(ev.Secrets, "key", "keys"))
+		for _, m := range kept {
+			w.printf("  kept of %s: %s\n", m.Month, count(m.Secrets, "key", "keys"))
+		}
+		return w.err
+	})
+}
+
+func (p *program) auditBackup(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit backup", "", "audit backup --out /srv/backup/kiosk-3-2026-11-22")
+	out := set.String("out", "", "new folder `DIR` for the copy")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	if *out == "" {
+		return 0, usagef("audit backup: --out DIR is missing")
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		head, err := st.Backup(ctx, *out, me())
+		if err != nil {
+			return err
+		}
+		w := &errWriter{w: p.stdout}
+		w.printf("%s: %s, root %v; pratique audit verify --state %s checks it\n", *out, count(uint64(head.Size), "entry", "entries"), head.Root, *out)
+		return w.err
+	})
+}
+
+// auditRestore is for a station that does not start, so it asks no daemon; one that runs would write into the old log.
+func (p *program) auditRestore(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit restore", "", "audit restore --from /srv/backup/kiosk-3-2026-11-22")
+	from := set.String("from", "", "folder `DIR` of a backup")
+	anew := set.Bool("anew", false, "there is no backup: begin a new log, which says so")
+	state := stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	if (*from != "") == *anew {
+		return 0, errNeither("audit restore", "--from DIR", "--anew")
+	}
+	dir, err := stateDir(*state)
+	if err != nil {
+		return 0, err
+	}
+	if c, err := ask(ctx, *state); err == nil {
+		c.Close()
+		return 0, usagef("audit restore: the daemon runs on this state: stop it first")
+	}
+	res, err := kiosk.RestoreLog(ctx, dir, *from, me())
+	if err != nil {
+		return 0, err
+	}
+	w := &errWriter{w: p.stdout}
+	if *anew {
+		w.printf("a new log has begun\n")
+	} else {
+		w.printf("the log has the backup's %s\n", count(uint64(res.Head.Size), "entry", "entries"))
+	}
+	w.printf("what was there before is in %s: keep it for the auditor\n", res.Aside)
+	for _, code := range res.Recalled {
+		w.printf("recalled %s: the log does not know it\n", code)
+	}
+	return exitOK, errors.Join(w.err)
+}
