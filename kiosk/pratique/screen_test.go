@@ -285,12 +285,15 @@ func TestUnreadableImageCouldNotBeChecked(t *testing.T) {
 // A disk that fills up at any point of a screening: never cleared, no token, and the log stays sound.
 func TestFullDiskNeverClears(t *testing.T) {
 	ends := map[string]int{}
-	for room := 88; room <= 184; room += 8 {
+	for room := 200; ; room += 8 {
+		if room > 1024 {
+			t.Fatal("no disk is large enough")
+		}
 		state := filepath.Join(t.TempDir(), "state")
 		code, stdout, stderr := runInRoom(t, room, state, sample("clean"))
 		if code == 0 {
 			t.Logf("%d KiB: enough", room)
-			continue
+			break
 		}
 		if code != 1 || strings.Contains(stdout, ": cleared") || stderr == "" {
 			t.Errorf("%d KiB: exit code %d\n%s%s", room, code, stdout, stderr)
