@@ -48,8 +48,9 @@ var plan = map[string][]string{
 	"rules/rulepack":     {"rules", "rules/baseline", "rules/check", "rules/feed", "rules/pack", "scanner/slot", "golang.org/x/crypto", "golang.org/x/term"},
 	"rules/split":        {"scanner/slot"},
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
-	"scanner":            {"rules/blocklist", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
+	"scanner":            {"rules/blocklist", "scanner/container", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
 	"scanner/blocks":     {"golang.org/x/sys"},
+	"scanner/container":  {"scanner/container/lzma", "scanner/report", "scanner/volume", "scanner/volume/readers", "github.com/klauspost/compress", "github.com/nwaples/rardecode/v2", "github.com/pierrec/lz4/v4", "golang.org/x/text"},
 	"scanner/frame":      {"github.com/fxamacker/cbor/v2"},
 	"scanner/probe":      {"scanner/frame", "scanner/sandbox", "golang.org/x/sys"},
 	"scanner/report":     {"scanner/frame"},
@@ -58,6 +59,8 @@ var plan = map[string][]string{
 	"scanner/structure":  {"scanner/report", "github.com/gabriel-vasile/mimetype"},
 	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
 	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "scanner/slot", "golang.org/x/sys"},
+
+	"scanner/container/lzma": {},
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 

@@ -11,8 +11,11 @@ require (
 	github.com/google/go-tpm v0.9.8
 	github.com/google/gousb v1.1.3
 	github.com/hillu/go-yara/v4 v4.2.4
+	github.com/klauspost/compress v1.20.3
 	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/miekg/pkcs11 v1.1.2
+	github.com/nwaples/rardecode/v2 v2.4.6
+	github.com/pierrec/lz4/v4 v4.1.22
 	github.com/secure-systems-lab/go-securesystemslib v0.11.0
 	github.com/skip2/go-qrcode v0.0.0-20200617195104-da1b6568686e
 	github.com/theupdateframework/go-tuf/v2 v2.4.2
@@ -26,7 +29,10 @@ require (
 )
 
 // for tests only
-require github.com/rogpeppe/go-internal v1.16.0
+require (
+	github.com/rogpeppe/go-internal v1.16.0
+	github.com/ulikunitz/xz v0.5.15
+)
 
 require (
 	github.com/google/go-containerregistry v0.20.7 // indirect

@@ -242,6 +242,9 @@ func (p Policy) Allows(mediaType string) bool {
 	if matchAny(p.Deny, mediaType) {
 		return false
 	}
+	if mediaType == report.PartType {
+		return true
+	}
 	if s := SettingOfType(mediaType); s != NoSetting {
 		return p.Stance(s) != Refuse
 	}

@@ -66,7 +66,7 @@ func seedOf(job report.Job) (seed [32]byte) {
 // its structures is read again with them.
 func (s *scan) remember(t *task) {
 	hashed := t.item.SHA256 != [32]byte{} || t.chain != nil
-	if !hashed || len(t.item.Findings) == 0 && !t.identity.Runs() ||
+	if !hashed || len(t.item.Findings) == 0 && !t.identity.Runs() && !t.notable ||
 		!slices.ContainsFunc(t.content.extents, func(x volume.Extent) bool { return x.Start >= 0 }) {
 		return
 	}

@@ -95,7 +95,9 @@ func (s *scan) runLane(ctx context.Context, l *lane) error {
 	for u := range l.work {
 		if err == nil && s.reason() == "" {
 			s.active.Add(1)
-			err = s.match(ctx, l, u)
+			if err = s.match(ctx, l, u); err == nil && s.reason() == "" {
+				err = s.openPacked(ctx, l, u)
+			}
 			s.active.Add(-1)
 		}
 		for _, t := range u.tasks {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"pratique/scanner/container"
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
 	"pratique/scanner/structure"
@@ -25,6 +26,11 @@ func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 			pending = append(pending, t)
 		}
 	}
+	return s.matchPieces(ctx, l, pending, func() { s.judge(l.slot.buffer, pending) })
+}
+
+// matchPieces has tasks matched that lie in the slot's buffer. meanwhile is called once, when the yaraworker is at work.
+func (s *scan) matchPieces(ctx context.Context, l *lane, pending []*task, meanwhile func()) error {
 	judged, alone := false, false
 	for len(pending) > 0 {
 		now := pending
@@ -34,7 +40,7 @@ func (s *scan) match(ctx context.Context, l *lane, u *unit) error {
 		base := l.slot.number(len(now))
 		lost := l.slot.request(batch(now, base), s.timeout(batchBytes))
 		if !judged {
-			s.judge(l.slot.buffer, pending)
+			meanwhile()
 			judged = true
 		}
 		var done int
@@ -118,10 +124,10 @@ func (s *scan) identify(t *task, head []byte) bool {
 
 // inspect notes what is odd about the shape of content, whatever the rules say. An area is no item that anybody can open.
 func (t *task) inspect(head, tail []byte) {
-	if t.item.Kind == report.Area {
+	if t.item.Kind == report.Area || t.part && t.identity.Passive() {
 		return
 	}
-	t.shape = structure.Inspect(structure.Content{Path: t.item.Path, Kind: t.item.Kind, Head: head, Tail: tail,
+	t.shape = structure.Inspect(structure.Content{Path: t.path(), Kind: t.item.Kind, Head: head, Tail: tail,
 		Size: t.content.bytes, Identity: t.identity})
 	t.item.Findings = append(t.item.Findings, t.shape.Findings...)
 	if t.shape.Encrypted { // what is in it was matched as noise
@@ -140,7 +146,16 @@ func (s *scan) judge(buffer []byte, tasks []*task) {
 		}
 		h.finish(&t.item)
 		t.inspect(bytes, nil)
+		t.packed = t.item.Kind != report.Member && s.opener.Packed(&container.Content{Size: t.content.bytes, Head: bytes})
 	}
+}
+
+// path is where an item lies, for checks that mind names.
+func (t *task) path() string {
+	if t.item.Member != "" {
+		return t.item.Path + "//" + t.item.Member
+	}
+	return t.item.Path
 }
 
 // died counts dead yaraworkers and halts the scan when there are too many.

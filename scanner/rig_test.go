@@ -328,7 +328,7 @@ func (w *fakeWorker) stream(s *slot.Stream, in *frame.Reader, quit chan struct{}
 			lost = true
 			return nil
 		}
-		return w.buffer[:r.Filled.Bytes]
+		return w.buffer[r.Filled.At:][:r.Filled.Bytes]
 	}
 	walk := w.rig.blocks
 	if walk == nil {
@@ -398,11 +398,23 @@ func fatImage(t testing.TB, bits int, size, cluster int64, files []stick.File) (
 	return img, v
 }
 
+// member returns the member of a file.
+func (r *rig) member(path, member string) report.Item {
+	r.t.Helper()
+	for _, it := range r.items {
+		if it.Path == path && it.Member == member {
+			return it
+		}
+	}
+	r.t.Errorf("no member %q in %q", member, path)
+	return report.Item{}
+}
+
 // find returns the item with a path.
 func (r *rig) find(path string) report.Item {
 	r.t.Helper()
 	for _, it := range r.items {
-		if it.Path == path {
+		if it.Path == path && it.Member == "" {
 			return it
 		}
 	}

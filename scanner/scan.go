@@ -26,7 +26,7 @@
 // Limits: windowEntries, windowExtents, windowInline, windowText, batchBytes, maxUnbacked, maxDeaths, maxAgain and those of
 // the witness here, those of packages report, slot and volume there. Content is matched whole up to the size of a slot's
 // buffer, and in overlapping blocks above; programs above that size are too large, because the part of YARA that understands
-// them would see their first block only. Nothing is unpacked. A deep scan reads and hashes unallocated space to its last
+// them would see their first block only. What is packed is opened by package container, under its limits. A deep scan reads and hashes unallocated space to its last
 // byte, holes of an image too, and so takes as long as the medium is large.
 package scanner
 
@@ -41,6 +41,7 @@ import (
 	"time"
 
 	"pratique/rules/blocklist"
+	"pratique/scanner/container"
 	"pratique/scanner/report"
 	"pratique/scanner/structure"
 	"pratique/scanner/volume"
@@ -65,12 +66,13 @@ const (
 
 // scan is one run. What its goroutines share is safe for that by itself or guarded by mu.
 type scan struct {
-	job   report.Job
-	src   *counted
-	lists lists
-	out   *Sender
-	pool  *pool
-	order chan outgoing // what is to be sent, in the order of dispatch
+	job    report.Job
+	src    *counted
+	lists  lists
+	out    *Sender
+	pool   *pool
+	opener *container.Opener
+	order  chan outgoing // what is to be sent, in the order of dispatch
 
 	gather   gatherer // the dispatcher's
 	sector   int      // the layout's
@@ -123,6 +125,7 @@ func Scan(ctx context.Context, src volume.Source, job report.Job, slots []*Slot,
 	s := &scan{job: job, src: &counted{Source: src, witness: seen}, lists: newLists(all), out: out, order: make(chan outgoing, orderUnits)}
 	s.gather.src = s.src
 	s.pool = newPool(ctx, slots)
+	s.opener = container.New(job.SlotBytes / 2)
 	stopSlots := context.AfterFunc(ctx, func() {
 		for _, sl := range slots {
 			sl.close()
@@ -455,10 +458,8 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 			}
 			continue
 		}
-		select {
-		case <-o.unit.done:
-		case <-ctx.Done():
-			return nil
+		if err := s.sendMembers(ctx, o.unit); err != nil || ctx.Err() != nil {
+			return err
 		}
 		for _, t := range o.unit.tasks {
 			if err := s.out.item(&t.item); err != nil {
@@ -473,6 +474,25 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sendMembers gives a unit its turn, and sends what is packed in its tasks until it is done.
+func (s *scan) sendMembers(ctx context.Context, u *unit) error {
+	close(u.turn)
+	for {
+		select {
+		case members := <-u.members:
+			for _, t := range members {
+				if err := s.out.item(&t.item); err != nil {
+					return err
+				}
+			}
+		case <-u.done:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // sendShapes sends what is odd about a volume as a whole. Where there is no room for more, one finding that blocks says so.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 
+	"pratique/scanner/container"
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
 	"pratique/scanner/structure"
@@ -27,6 +28,7 @@ type stream struct {
 	task   *task
 	buffer []byte
 	gather *gatherer
+	opener *container.Opener
 
 	at, bytes int64 // the range of the content that the buffer holds
 	chain     chain // what was hashed, in order, when it was first in the buffer
@@ -47,7 +49,7 @@ func (s *scan) matchStreams(ctx context.Context, l *lane, tasks []*task) error {
 			t.follow(tasks[of])
 			continue
 		}
-		if err := s.matchStream(ctx, l, t); err != nil || s.reason() != "" {
+		if err := s.matchStream(ctx, l, t, l.slot.buffer, 0); err != nil || s.reason() != "" {
 			return err
 		}
 	}
@@ -63,6 +65,7 @@ func (t *task) follow(o *task) {
 		}
 	}
 	t.inspect(o.ends[0], o.ends[1])
+	t.packed = o.packed
 	if executable(o.ends[0]) {
 		t.refuse(report.TooLarge)
 		return
@@ -73,12 +76,14 @@ func (t *task) follow(o *task) {
 // matchStream has one large item matched block by block. Every byte is hashed from the buffer when it is there for the
 // first time. What is read again is compared with that, so that the medium cannot show one thing to the hash and another
 // to YARA.
-func (s *scan) matchStream(ctx context.Context, l *lane, t *task) error {
+//
+// buffer is the part of the slot's buffer that it goes through, and at its beginning.
+func (s *scan) matchStream(ctx context.Context, l *lane, t *task, buffer []byte, at int64) error {
 	if l.gather.src == nil {
 		l.gather.src = s.src
 	}
-	st := &stream{task: t, buffer: l.slot.buffer, gather: &l.gather, hasher: s.lists.hasher()}
-	ok := st.load(0, min(slot.BlockBytes, s.job.SlotBytes))
+	st := &stream{task: t, opener: s.opener, buffer: buffer, gather: &l.gather, hasher: s.lists.hasher()}
+	ok := st.load(0, min(slot.BlockBytes, int64(len(buffer)), t.content.bytes))
 	if !s.identify(t, st.buffer[:st.bytes]) || !ok {
 		return nil
 	}
@@ -103,7 +108,7 @@ func (s *scan) matchStream(ctx context.Context, l *lane, t *task) error {
 		case st.handed > maxReadings*t.content.bytes+spareBlocks*slot.BlockBytes:
 			lost = errTooOften
 		default:
-			filled := slot.Filled{Offset: a.Need.Offset}
+			filled := slot.Filled{Offset: a.Need.Offset, At: at}
 			if st.load(a.Need.Offset, a.Need.Bytes) && st.same() {
 				filled.Bytes = a.Need.Bytes
 				st.shown = max(st.shown, a.Need.Offset+a.Need.Bytes)
@@ -199,6 +204,7 @@ func (st *stream) finish() {
 		kept := st.chain // and not the ends and the buffer beside it
 		t.chain = &kept
 		t.ends = [2][]byte{st.head, st.tail}
+		t.packed = t.item.Kind != report.Member && st.opener.Packed(&container.Content{Size: t.content.bytes, Head: st.head, Tail: st.tail})
 	}
 	if st.changed || st.shown != t.content.bytes || st.chain.bytes != t.content.bytes {
 		t.scanned = false

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"pratique/scanner/container"
 	"pratique/scanner/report"
 	"pratique/scanner/slot"
 	"pratique/scanner/structure"
@@ -49,17 +50,23 @@ type task struct {
 	hidden   bool // the entry's attribute
 	identity structure.Identity
 	shape    structure.Result
-	chain    *chain    // of a stream that was hashed in full
-	ends     [2][]byte // its beginning and its end, until its unit is done
+	packed   bool             // something may be packed in it
+	part     bool             // of a document
+	opened   container.Result // what became of a member that is a container
+	notable  bool             // a member of it was flagged, or could be run
+	chain    *chain           // of a stream that was hashed in full
+	ends     [2][]byte        // its beginning and its end, until its unit is done
 }
 
 // unit is what goes through a slot at once: a batch of small items, or one large one. Its tasks belong to the dispatcher
 // until it is handed over, to the lane until done is closed, to the sender after that.
 type unit struct {
-	tasks  []*task
-	halves [2]bool // of the buffer that it occupies
-	stream bool
-	done   chan struct{}
+	tasks   []*task
+	halves  [2]bool // of the buffer that it occupies
+	stream  bool
+	turn    chan struct{} // closed when it is next to be sent
+	members chan []*task  // what is packed in its tasks, from then on
+	done    chan struct{}
 }
 
 // window gathers entries of one volume and dispatches them in the order of their first bytes on the medium.
@@ -311,7 +318,7 @@ func (t *task) shares(o *task) bool {
 
 // dispatch reads a unit into a slot's buffer and hands it over.
 func (s *scan) dispatch(ctx context.Context, tasks []*task) error {
-	u := &unit{tasks: tasks, done: make(chan struct{})}
+	u := &unit{tasks: tasks, turn: make(chan struct{}), members: make(chan []*task), done: make(chan struct{})}
 	if !slices.ContainsFunc(tasks, func(t *task) bool { return t.read }) {
 		close(u.done)
 		return s.put(ctx, outgoing{unit: u})
@@ -351,6 +358,7 @@ func (s *scan) dispatch(ctx context.Context, tasks []*task) error {
 
 // name is what rules may know of a path: its last component, cut to slot.MaxName.
 func (t *task) name() []byte {
-	name := t.item.Path[strings.LastIndexByte(t.item.Path, '/')+1:]
+	name := t.path()
+	name = name[strings.LastIndexByte(name, '/')+1:]
 	return []byte(name[:min(len(name), slot.MaxName)])
 }

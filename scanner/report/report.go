@@ -143,6 +143,10 @@ type Finding struct {
 	Text     string   `cbor:"5,keyasint"`
 }
 
+// PartType is the type of a passive part of a document, such as its text, fonts and styles: it has no use by itself, and what
+// the class of a policy says about types it says about the document.
+const PartType = "application/x-document-part"
+
 // Item is one file, directory, stream, member or region, and what became of it.
 type Item struct {
 	Volume   int // the volume's id; -1 for a region outside every volume

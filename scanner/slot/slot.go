@@ -6,8 +6,8 @@
 // Requests go down one pipe, answers come up the other, both as frames. Requests are answered in order.
 //
 // Content of at most a slot's size is sent as pieces of a Batch, each wholly in the buffer, and each piece is answered by
-// one Done. Larger content is a Stream: yaraworker asks for each block with Need, scanworker fills the buffer from its
-// start and says Filled, and one Done ends it. libyara comes back for blocks that it has seen; scanworker then reads the
+// one Done. Larger content is a Stream: yaraworker asks for each block with Need, scanworker fills a part of
+// the buffer and says Filled, and one Done ends it. libyara comes back for blocks that it has seen; scanworker then reads the
 // medium again and compares with what it hashed the first time.
 //
 // Neither side trusts the other. What yaraworker answers can hide a match, which is the loss that design accepts; it can
@@ -58,11 +58,12 @@ type Stream struct {
 	Type  string `cbor:"4,keyasint"`
 }
 
-// Filled answers Need: the block is in the buffer, from the buffer's start. Bytes is 0 if it could not be read, and then
-// the scan of this item is void.
+// Filled answers Need: the block is in the buffer. Bytes is 0 if it could not be read, and then the scan of this item is
+// void.
 type Filled struct {
 	Offset int64 `cbor:"1,keyasint"` // in the item
 	Bytes  int64 `cbor:"2,keyasint"`
+	At     int64 `cbor:"3,keyasint,omitempty"` // in the buffer
 }
 
 // Answer is what yaraworker sends, one field set.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
+
+	"pratique/scanner/report"
 )
 
 const (
@@ -36,6 +38,15 @@ type Identity struct {
 
 // Runs reports whether a computer could run the content: a program, a script, or a shortcut to one, whatever else it is too.
 func (id Identity) Runs() bool { return id.forms.any(programs | scripts | setOf(lnk)) }
+
+// PartType is the type of what Passive says yes to inside a document. A policy's list of types is about what people and
+// devices open, and is not asked about it.
+const PartType = report.PartType
+
+// Passive reports whether content does nothing by itself and holds nothing: texts, pictures and data, as documents are made of.
+func (id Identity) Passive() bool {
+	return id.Type != "" && !id.forms.any(programs|scripts|archives|images|setOf(lnk, html, pdf, rtf, ole, zipBack, dicom))
+}
 
 // form is one signature, tested by itself whatever others say.
 type form uint8

@@ -17,7 +17,7 @@ const maxValue = 2048
 
 // named looks into the kinds of file that Windows acts on because of their name.
 func (in *inspection) named() {
-	if in.kind != report.File {
+	if in.kind == report.Stream {
 		return
 	}
 	switch {

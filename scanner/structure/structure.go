@@ -93,8 +93,8 @@ const TailBytes = 256 << 10
 
 // Content is one item, as far as it is in memory.
 type Content struct {
-	Path string      // in the volume, as stored
-	Kind report.Kind // File or Stream
+	Path string      // in the volume, as stored; behind it that of a member
+	Kind report.Kind // File, Stream or Member
 	Head []byte      // the first bytes; all of them if there are Size
 	Tail []byte      // the last bytes, if Head is not all
 	Size int64
@@ -133,7 +133,7 @@ func Inspect(c Content) (res Result) {
 			res = Result{Findings: f.list()}
 		}
 	}()
-	if c.Kind != report.File && c.Kind != report.Stream {
+	if c.Kind != report.File && c.Kind != report.Stream && c.Kind != report.Member {
 		return Result{}
 	}
 	in := inspection{view: newView(c.Head, c.Tail, c.Size), kind: c.Kind, name: newName(c.Path)}

@@ -191,10 +191,10 @@ func (m *matcher) fetch(buf []byte, offset int64) error {
 		return errProtocol
 	case f.Bytes == 0:
 		return errUnread
-	case f.Bytes != int64(len(buf)):
+	case f.Bytes != int64(len(buf)), f.At < 0, f.At > int64(len(m.buffer))-f.Bytes:
 		return errProtocol
 	}
-	copy(buf, m.buffer)
+	copy(buf, m.buffer[r.Filled.At:])
 	return nil
 }
 

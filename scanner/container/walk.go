@@ -1,0 +1,493 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"pratique/scanner/report"
+	"pratique/scanner/volume"
+)
+
+// walk is the opening of one file, with what it has cost so far.
+type walk struct {
+	opener   *Opener
+	ctx      context.Context
+	sink     Sink
+	allowed  int64 // bytes that the file may hold
+	members  int
+	bytes    int64 // of members
+	work     int64 // that decoders put out, these and others
+	held     int64 // of layers in memory
+	checked  int64 // work at the last look at the clock
+	deadline time.Time
+	scratch  []byte // for a member in which nothing lies
+	stopped  error  // a limit or fault that ends the file
+}
+
+// layer is one container while it is opened.
+type layer struct {
+	*walk
+	name   string // for a member without one
+	path   string // of the container inside the file, with what goes behind it
+	depth  int
+	part   bool // what lies in it are parts of a document
+	result Result
+	seen   map[string]bool
+}
+
+// Member is one thing inside a container, as a format finds it.
+type Member struct {
+	Name string // as stored; components joined with '/'
+	// Size is what the container says, -1 if it says nothing. It sizes nothing, and is compared with what comes out.
+	Size int64
+	// Open begins to unpack. It may be called again until the format goes on to its next member. Nil is a member without
+	// content: a directory, a link.
+	Open func() (io.Reader, error)
+	// At is the content where it lies as it is in the container: then it need not be unpacked to be read.
+	At *io.SectionReader
+	// Outcome is Encrypted or Malformed if the format knows so much already.
+	Outcome report.Outcome
+	// Unknown says that Open gives the bytes as they are packed, because nobody here can unpack them.
+	Unknown bool
+	// Hidden says that the table of contents does not name the member.
+	Hidden bool
+}
+
+// The findings of this package.
+func packedContent() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "packed-content", Severity: report.Block, Offset: -1,
+		Text: "The content is packed in a way that this station cannot open, so nobody can see what is in it."}
+}
+
+func archiveLimit(text string) report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "archive-limit", Severity: report.Warn, Offset: -1, Text: text}
+}
+
+func archiveDamaged() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "archive-damaged", Severity: report.Warn, Offset: -1,
+		Text: "What is packed is damaged or contradicts itself, so it could not be opened in full."}
+}
+
+func archiveHidden() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "archive-hidden", Severity: report.Warn, Offset: -1,
+		Text: "The archive holds this, but does not show it in its table of contents."}
+}
+
+func memberPath() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "member-path", Severity: report.Warn, Offset: -1,
+		Text: "The name would have it unpacked outside of the folder that a person chooses."}
+}
+
+// refuse makes an outcome of a container or member worse, the first one stays.
+func (r *Result) refuse(o report.Outcome, f ...report.Finding) {
+	if r.Outcome == report.Unscanned {
+		r.Outcome = o
+	}
+	for _, f := range f {
+		if !slices.ContainsFunc(r.Findings, func(g report.Finding) bool { return g.Rule == f.Rule && g.Text == f.Text }) {
+			r.Findings = append(r.Findings, f)
+		}
+	}
+}
+
+// open opens content in every way in which it can be read. An error is the sink's, or that of the context.
+func (w *walk) open(l *layer, c *Content, formats []*format) error {
+	for _, f := range formats {
+		if w.stopped != nil {
+			break
+		}
+		before := w.members
+		err := guard(func() error { return f.open(c, l) })
+		if w.stopped != nil {
+			err = w.stopped
+		}
+		var own *fault
+		var hit *limit
+		switch {
+		case err == nil:
+		case errors.As(err, &own):
+			return own.err
+		case errors.As(err, &hit):
+			l.result.refuse(hit.outcome, archiveLimit(hit.text))
+		case c.unread || errors.Is(err, ErrUnread):
+			l.result.refuse(report.Unreadable)
+		case errors.Is(err, errNot) && w.members == before:
+		case errors.Is(err, errEncrypted):
+			l.result.refuse(report.Encrypted)
+		case errors.Is(err, errUnknown):
+			l.result.Findings = append(l.result.Findings, packedContent())
+		default: // whatever a library says is about what it read
+			l.result.refuse(report.Malformed, archiveDamaged())
+		}
+	}
+	return nil
+}
+
+// fault is an error that is no matter of the file: it passes through every format.
+type fault struct{ err error }
+
+func (f *fault) Error() string { return f.err.Error() }
+
+// guard ends a panic in a decoder where it belongs.
+func guard(f func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = ErrMalformed
+		}
+	}()
+	return f()
+}
+
+// spend counts bytes that a decoder put out.
+func (w *walk) spend(n int64) error {
+	w.work += n
+	if w.work/maxWork > w.allowed {
+		return w.stop(tooOften)
+	}
+	const look = 1 << 20
+	if w.work-w.checked >= look {
+		return w.look()
+	}
+	return nil
+}
+
+// look asks the clock and the context.
+func (w *walk) look() error {
+	w.checked = w.work
+	if w.ctx.Err() != nil {
+		w.stopped = &fault{context.Cause(w.ctx)}
+		return w.stopped
+	}
+	if time.Now().After(w.deadline) {
+		return w.stop(tooSlow)
+	}
+	return nil
+}
+
+// stop ends the file, because of a limit that is the file's.
+func (w *walk) stop(l *limit) error {
+	if w.stopped == nil {
+		w.stopped = l
+	}
+	return w.stopped
+}
+
+// grow counts bytes of members.
+func (w *walk) grow(n int64) error {
+	w.bytes += n
+	w.opener.bytes += n
+	switch {
+	case w.bytes > MaxBytes:
+		return w.stop(tooBig)
+	case w.bytes > w.allowed:
+		return w.stop(tooDense)
+	case w.opener.bytes > maxSessionBytes:
+		return w.stop(tooBigAll)
+	}
+	return nil
+}
+
+// count counts a member, or anything else that a format has to walk over.
+func (w *walk) count() error {
+	if w.stopped != nil {
+		return w.stopped
+	}
+	w.members++
+	w.opener.members++
+	switch {
+	case w.members > MaxMembers:
+		return w.stop(tooMany)
+	case w.opener.members > maxSessionMembers:
+		return w.stop(tooManyAll)
+	case w.members%256 == 0:
+		return w.look()
+	}
+	return nil
+}
+
+// note adds a finding about the container.
+func (l *layer) note(f report.Finding) {
+	if !slices.ContainsFunc(l.result.Findings, func(g report.Finding) bool { return g.Rule == f.Rule }) {
+		l.result.Findings = append(l.result.Findings, f)
+	}
+}
+
+// damaged says that the container contradicts itself, and lets the format go on with what there is.
+func (l *layer) damaged() { l.result.refuse(report.Malformed, archiveDamaged()) }
+
+// member takes one member from a format: unpacks it, hands it on, and opens what lies in it. An error ends the format, which
+// returns it as it is. What is wrong with one member is said of it alone.
+func (l *layer) member(m Member) error {
+	if err := l.count(); err != nil {
+		return err
+	}
+	it := &Item{Outcome: m.Outcome, Part: l.part}
+	it.Path, it.Findings = l.pathOf(m.Name)
+	if m.Hidden {
+		it.Findings = append(it.Findings, archiveHidden())
+	}
+	if m.Open == nil && m.Outcome == report.Unscanned {
+		if slices.ContainsFunc(it.Findings, func(f report.Finding) bool { return f.Rule == "member-path" }) {
+			l.note(memberPath()) // a link or a folder is no item
+		}
+		return nil
+	}
+	var c *Content
+	if m.Open != nil && m.Outcome != report.Encrypted {
+		var err error
+		if c, err = l.unpack(&m, it); err != nil {
+			return err
+		}
+	}
+	var formats []*format
+	if c != nil && !m.Unknown {
+		formats = l.opener.recognise(c)
+	}
+	if m.Unknown {
+		it.Findings = append(it.Findings, packedContent())
+	}
+	if err := l.sink.Member(it); err != nil {
+		return &fault{err}
+	}
+	if len(formats) == 0 && int64(cap(it.Data)) <= l.opener.inline {
+		l.scratch = it.Data
+	}
+	it.Data = nil
+	if len(formats) > 0 {
+		if err := l.below(it, c, formats, &m); err != nil {
+			return err
+		}
+	}
+	if err := l.sink.Done(it); err != nil {
+		return &fault{err}
+	}
+	if l.stopped != nil {
+		return l.stopped
+	}
+	return nil
+}
+
+// below opens a member that is a container itself.
+func (l *layer) below(it *Item, c *Content, formats []*format, m *Member) error {
+	inner := &layer{walk: l.walk, name: lastPart(m.Name, l.name), path: it.Path + "//", depth: l.depth + 1, result: Result{Outcome: it.Outcome, Findings: it.Findings}}
+	if inner.depth >= MaxDepth {
+		inner.result.refuse(tooDeep.outcome, archiveLimit(tooDeep.text))
+	} else {
+		if c.At == nil && l.held+c.Size > heldBytes { // the memory is wanted below
+			head, tail := ends(c.Head)
+			c = &Content{Size: c.Size, Head: head, Tail: tail, At: l.forward(m.Open, c.Size)}
+		}
+		held := int64(len(c.Head) + len(c.Tail))
+		l.held += held
+		err := l.open(inner, c, formats)
+		l.held -= held
+		if err != nil {
+			return &fault{err}
+		}
+	}
+	it.Outcome, it.Findings = inner.result.Outcome, inner.result.Findings
+	return nil
+}
+
+// unpack brings the content of a member into memory, or learns its size. What is wrong with it becomes its outcome.
+func (l *layer) unpack(m *Member, it *Item) (*Content, error) {
+	if m.At != nil && m.At.Size() > l.opener.inline {
+		return l.inPlace(m, it)
+	}
+	var data, tail []byte
+	var size int64
+	err := guard(func() error {
+		r, err := m.Open()
+		if err != nil {
+			return err
+		}
+		data, tail, size, err = l.drain(r, m.Size)
+		return err
+	})
+	var own *fault
+	if errors.As(err, &own) {
+		return nil, err
+	}
+	if l.stopped != nil { // a decoder may have wrapped it in words of its own
+		err = l.stopped
+		if errors.As(err, &own) {
+			return nil, err
+		}
+	}
+	var hit *limit
+	switch {
+	case errors.As(err, &hit):
+		it.refuse(hit.outcome, archiveLimit(hit.text))
+	case err == nil && m.Size >= 0 && size != m.Size && !m.Unknown:
+		it.refuse(report.Malformed, archiveDamaged())
+	case err == nil:
+	case errors.Is(err, errEncrypted):
+		it.refuse(report.Encrypted)
+	case errors.Is(err, ErrUnread):
+		it.refuse(report.Unreadable)
+	default:
+		it.refuse(report.Malformed, archiveDamaged())
+	}
+	it.Size = size
+	if size <= int64(len(data)) {
+		it.Data = data
+		return whole(data), nil
+	}
+	// More than is kept. What could not be unpacked to its end is not opened: its beginning has been looked at.
+	it.Head, it.Tail = data[:min(int64(len(data)), headBytes):headBytes], tail
+	if err != nil {
+		it.Data, it.Size = data, int64(len(data))
+		return nil, nil
+	}
+	open := m.Open
+	it.Stream = func() io.ReaderAt { return l.forward(open, size) }
+	it.Head = slices.Clone(it.Head)
+	return &Content{Size: size, Head: it.Head, Tail: tail, At: l.forward(open, size)}, nil
+}
+
+// inPlace is a large member that lies in the container as it is.
+func (l *layer) inPlace(m *Member, it *Item) (*Content, error) {
+	it.Size = m.At.Size()
+	if err := l.grow(it.Size); err != nil {
+		it.refuse(report.TooLarge, archiveLimit(err.Error()))
+		return nil, err
+	}
+	c := &Content{Size: it.Size, Head: make([]byte, min(headBytes, it.Size)), Tail: make([]byte, min(tailBytes, it.Size)), At: m.At}
+	for _, end := range []struct {
+		b   []byte
+		off int64
+	}{{c.Head, 0}, {c.Tail, it.Size - int64(len(c.Tail))}} {
+		if n, err := m.At.ReadAt(end.b, end.off); n < len(end.b) {
+			it.refuse(report.Unreadable)
+			return nil, nil
+		} else if err != nil && err != io.EOF {
+			it.refuse(report.Unreadable)
+			return nil, nil
+		}
+	}
+	it.Head, it.Tail = c.Head, c.Tail
+	it.Stream = func() io.ReaderAt { return m.At }
+	if m.Size >= 0 && m.Size != it.Size {
+		it.refuse(report.Malformed, archiveDamaged())
+	}
+	return c, nil
+}
+
+func (it *Item) refuse(o report.Outcome, f ...report.Finding) {
+	r := Result{it.Outcome, it.Findings}
+	r.refuse(o, f...)
+	it.Outcome, it.Findings = r.Outcome, r.Findings
+}
+
+// drain reads a stream to its end. data holds the beginning, all if size is no more than its length; tail the end of more.
+func (l *layer) drain(r io.Reader, said int64) (data, tail []byte, size int64, err error) {
+	const first = 32 << 10
+	if data, l.scratch = l.scratch[:0], nil; cap(data) == 0 {
+		data = make([]byte, 0, min(max(said+1, 512), first, l.opener.inline))
+	}
+	last := &lastBytes{}
+	chunk := data[:0]
+	for empty := 0; ; {
+		if size < l.opener.inline {
+			if len(data) == cap(data) {
+				data = slices.Grow(data, int(min(max(int64(cap(data)), 512), l.opener.inline-int64(len(data)))))
+			}
+			chunk = data[len(data):min(int64(cap(data)), l.opener.inline)]
+		} else {
+			if last.buf == nil {
+				last.write(data)
+				last.room = make([]byte, first)
+			}
+			chunk = last.room
+		}
+		n, err := r.Read(chunk)
+		if n < 0 || n > len(chunk) {
+			return data, nil, size, ErrMalformed
+		}
+		if size < l.opener.inline {
+			data = data[:len(data)+n]
+		} else if n > 0 {
+			last.write(chunk[:n])
+		}
+		size += int64(n)
+		if spent := errors.Join(l.spend(int64(n)), l.grow(int64(n))); spent != nil {
+			return data, nil, size, spent
+		}
+		if err == io.EOF {
+			return data, last.bytes(), size, nil
+		}
+		if err != nil {
+			return data, nil, size, err
+		}
+		if n > 0 {
+			empty = 0
+		} else if empty++; empty > 100 {
+			return data, nil, size, io.ErrNoProgress
+		}
+	}
+}
+
+// ends are the parts of content that are kept of a stream.
+func ends(b []byte) (head, tail []byte) {
+	return slices.Clone(b[:min(len(b), headBytes)]), slices.Clone(b[max(0, len(b)-tailBytes):])
+}
+
+// lastBytes keeps the end of a stream.
+type lastBytes struct{ buf, room []byte }
+
+func (l *lastBytes) write(p []byte) {
+	if l.buf == nil {
+		l.buf = make([]byte, 0, 2*tailBytes)
+	}
+	p = p[max(0, len(p)-tailBytes):]
+	if len(l.buf)+len(p) > cap(l.buf) {
+		keep := tailBytes - len(p)
+		l.buf = l.buf[:copy(l.buf, l.buf[len(l.buf)-min(keep, len(l.buf)):])]
+	}
+	l.buf = append(l.buf, p...)
+}
+
+func (l *lastBytes) bytes() []byte { return l.buf[max(0, len(l.buf)-tailBytes):] }
+
+// pathOf is the path of a member, and what is odd about its name. A name that leads elsewhere is shown as a name of its own.
+func (l *layer) pathOf(name string) (string, []report.Finding) {
+	var found []report.Finding
+	if name == "" {
+		name = l.name
+	}
+	name = name[:min(len(name), report.MaxPathBytes)]
+	if strings.Contains(name, `\`) {
+		name = strings.ReplaceAll(name, `\`, "/") // as Windows reads it
+	}
+	out := strings.HasPrefix(name, "/") || len(name) > 1 && name[1] == ':'
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		good, ok := volume.Component(part)
+		out = out || part == ".."
+		_ = ok
+		parts = append(parts, good)
+	}
+	if len(parts) == 0 {
+		parts = []string{"?"}
+	}
+	if out {
+		found = append(found, memberPath())
+	}
+	return l.path + strings.Join(parts, "/"), found
+}
+
+// lastPart is the last component of a name, or another one.
+func lastPart(name, other string) string {
+	name = name[strings.LastIndexAny(name, `/\`)+1:]
+	if name == "" {
+		return other
+	}
+	return name
+}
