@@ -64,6 +64,8 @@ const (
 	// heldBytes bounds the layers that are kept in memory while what lies in them is opened. A layer that does not fit is
 	// read as a stream.
 	heldBytes = 64 << 20
+	// windowBytes bounds the windows of decoders that are at work at the same time, one below the other.
+	windowBytes = 128 << 20
 	// The clock: baseTime, and a second for each bytesPerSecond of the file. It runs while members wait for the rules, too.
 	baseTime       = 60 * time.Second
 	bytesPerSecond = 20_000_000

@@ -134,7 +134,21 @@ func corpus() map[string][]byte {
 		"folder/deep/a.bin": payload(200 * kib),
 		"folder/large.dat":  payload(3 * mib), // more than the tests keep in memory
 		"zeros.bin":         make([]byte, 100*kib),
+		"tool.bin":          machineCode(),
 	}
+}
+
+// machineCode is a part of a real program, with its calls and jumps.
+func machineCode() []byte {
+	name, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return b[64*kib : 400*kib]
 }
 
 // producer makes a container with a real program.
@@ -167,8 +181,41 @@ var producers = []producer{
 	{"letter.txt.xz", []string{"xz", "-k", "letter.txt"}, "letter.txt"},
 	{"letter.txt.lzma", []string{"xz", "-k", "--format=lzma", "letter.txt"}, "letter.txt"},
 	{"blocks.xz", []string{"sh", "-c", "xz --block-size=50000 --check=sha256 -c folder/deep/a.bin > blocks.xz"}, "folder/deep/a.bin"},
-	{"x86.xz", []string{"sh", "-c", "xz --x86 --lzma2=dict=64KiB -c folder/deep/a.bin > x86.xz"}, "folder/deep/a.bin"},
+	{"x86.xz", []string{"sh", "-c", "xz --x86 --lzma2=dict=64KiB -c tool.bin > x86.xz"}, "tool.bin"},
 	{"delta.xz", []string{"sh", "-c", "xz --delta=dist=4 --lzma2=dict=64KiB -c folder/deep/a.bin > delta.xz"}, "folder/deep/a.bin"},
+	{"a.7z", []string{"7z", "a", "-bd", "a.7z", "FILES"}, ""},
+	{"solid.7z", []string{"7z", "a", "-bd", "-ms=on", "-m0=LZMA", "solid.7z", "FILES"}, ""},
+	{"bcj2.7z", []string{"7z", "a", "-bd", "-m0=BCJ2", "-m1=LZMA:d20", "-m2=LZMA:d18", "-m3=LZMA:d18", "-mb0:1", "-mb0s1:2", "-mb0s2:3", "bcj2.7z", "FILES"}, ""},
+	{"bzip2.7z", []string{"7z", "a", "-bd", "-m0=BZip2", "bzip2.7z", "FILES"}, ""},
+	{"deflate64.7z", []string{"7z", "a", "-bd", "-m0=Deflate64", "deflate64.7z", "FILES"}, ""},
+	{"delta.7z", []string{"7z", "a", "-bd", "-m0=Delta:4", "-m1=LZMA2", "delta.7z", "FILES"}, ""},
+	{"plain.7z", []string{"7z", "a", "-bd", "-mx=0", "-mhc=off", "plain.7z", "FILES"}, ""},
+	{"arm.7z", []string{"7z", "a", "-bd", "-m0=ARM", "-m1=LZMA2", "arm.7z", "FILES"}, ""},
+	{"ppc.7z", []string{"7z", "a", "-bd", "-m0=PPC", "-m1=LZMA2", "ppc.7z", "FILES"}, ""},
+	{"deflate64.zip", []string{"7z", "a", "-bd", "-mm=Deflate64", "deflate64.zip", "FILES"}, ""},
+	{"a.ar", []string{"ar", "rcs", "a.ar", "letter.txt", "empty.txt", "zeros.bin", "tool.bin"}, ""},
+	{"newc.cpio", []string{"sh", "-c", "printf '%s\\n' FILES | tr ' ' '\\n' | cpio -o -H newc > newc.cpio"}, ""},
+	{"crc.cpio", []string{"sh", "-c", "ls FILES | cpio -o -H crc > crc.cpio"}, ""},
+	{"odc.cpio", []string{"sh", "-c", "ls FILES | cpio -o -H odc > odc.cpio"}, ""},
+	{"bin.cpio", []string{"sh", "-c", "ls FILES | cpio -o -H bin > bin.cpio"}, ""},
+	{"swapped.cpio", []string{"sh", "-c", "ls FILES | cpio -o -H bin | cpio -i --to-stdout >/dev/null 2>&1; ls FILES | cpio -o -H bin > swapped.cpio"}, ""},
+	{"stored.cab", []string{"gcab", "-c", "stored.cab", "FILES"}, ""},
+	{"mszip.cab", []string{"gcab", "-c", "-z", "mszip.cab", "FILES"}, ""},
+	{"a.arj", []string{"arj", "a", "-i", "-r", "a.arj", "FILES"}, ""},
+	{"m2.arj", []string{"arj", "a", "-i", "-r", "-m2", "m2.arj", "FILES"}, ""},
+	{"m4.arj", []string{"arj", "a", "-i", "-r", "-m4", "m4.arj", "FILES"}, ""},
+	{"m0.arj", []string{"arj", "a", "-i", "-r", "-m0", "m0.arj", "FILES"}, ""},
+	{"a.lzh", []string{"jlha", "aq", "a.lzh", "FILES"}, ""},
+	{"old.lzh", []string{"jlha", "aqo", "old.lzh", "FILES"}, ""},
+	{"lh6.lzh", []string{"jlha", "aqo6", "lh6.lzh", "FILES"}, ""},
+	{"lh7.lzh", []string{"jlha", "aqo7", "lh7.lzh", "FILES"}, ""},
+	{"level0.lzh", []string{"jlha", "aq0", "level0.lzh", "FILES"}, ""},
+	{"level2.lzh", []string{"jlha", "aq2", "level2.lzh", "FILES"}, ""},
+	{"letter.txt.Z", []string{"sh", "-c", "compress -c letter.txt > letter.txt.Z"}, "letter.txt"},
+	{"large.Z", []string{"sh", "-c", "compress -c folder/large.dat > large.Z"}, "folder/large.dat"},
+	{"twelve.Z", []string{"sh", "-c", "compress -b 12 -c folder/large.dat > twelve.Z"}, "folder/large.dat"},
+	{"letter.txt.lz", []string{"lzip", "-k", "letter.txt"}, "letter.txt"},
+	{"parts.lz", []string{"sh", "-c", "lzip -b 100000 -s 4096 -c folder/deep/a.bin > parts.lz"}, "folder/deep/a.bin"},
 	{"letter.txt.zst", []string{"zstd", "-q", "-k", "letter.txt"}, "letter.txt"},
 	{"letter.txt.lz4", []string{"lz4", "-q", "letter.txt", "letter.txt.lz4"}, "letter.txt"},
 	{"legacy.lz4", []string{"sh", "-c", "lz4 -q -l -c folder/deep/a.bin > legacy.lz4"}, "folder/deep/a.bin"},
@@ -213,12 +260,15 @@ func TestWhatRealProgramsPackComesOutAsItWas(t *testing.T) {
 					continue
 				}
 				for name, want := range files {
+					if p.name == "a.ar" && strings.Contains(name, "/") {
+						continue // ar has no folders
+					}
 					it, ok := k.items[name]
 					if got := k.content[name]; !ok || !bytes.Equal(got, want) || it.Size != int64(len(want)) || it.Outcome != report.Unscanned {
 						t.Errorf("%s: %d of %d bytes, %v %+v", name, len(got), len(want), it.Outcome, it.Findings)
 					}
 				}
-				if len(k.order) != len(files) {
+				if len(k.order) != len(files) && p.name != "a.ar" {
 					t.Errorf("%d members: %q", len(k.order), k.order)
 				}
 			}

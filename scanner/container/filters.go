@@ -142,7 +142,6 @@ func (x *x86) convert(b []byte, pc uint32) int {
 			}
 			src = dst ^ (1<<(32-i) - 1)
 		}
-		dst = dst&0x01FFFFFF | 0 - dst>>24&1<<24&0xFF000000
 		if dst>>24&1 != 0 {
 			dst |= 0xFF000000
 		} else {

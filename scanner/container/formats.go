@@ -25,6 +25,17 @@ func table() []format {
 		{"lzip", isLzip, openLzip},
 		{"zstd", isZstd, openZstd},
 		{"lz4", isLz4, openLz4},
+		{"compress", isCompress, openCompress},
+		{"ar", isAr, openAr},
+		{"cpio", isCpio, openCpio},
+		{"rpm", isRpm, openRpm},
+		{"7z", isSeven, openSeven},
+		{"rar", isRar, openRar},
+		{"cab", isCab, openCab},
+		{"arj", isArj, openArj},
+		{"lha", isLha, openLha},
+		{"szdd", isSzdd, openSzdd},
+		{"kwaj", isKwaj, openKwaj},
 	}
 }
 

@@ -68,8 +68,8 @@ func (p *parts) Read(b []byte) (int, error) {
 }
 
 // one hands on the only member of a container.
-func (l *layer) one(c *Content, name string, next func(*bufio.Reader) (io.Reader, error)) error {
-	return l.member(Member{Name: name, Size: -1, Open: func() (io.Reader, error) {
+func (l *layer) one(c *Content, name string, window int64, next func(*bufio.Reader) (io.Reader, error)) error {
+	return l.member(Member{Name: name, Size: -1, Window: window, Open: func() (io.Reader, error) {
 		return &parts{src: bufio.NewReaderSize(c.section(0, c.Size), 64<<10), next: next}, nil
 	}})
 }
@@ -85,7 +85,7 @@ func openGzip(c *Content, l *layer) error {
 	if h, err := gzipHeader(bufio.NewReader(c.section(0, c.Size))); err == nil && h != "" {
 		name = h
 	}
-	return l.one(c, name, gzipPart)
+	return l.one(c, name, 0, gzipPart)
 }
 
 // gzipHeader reads a header and returns the name in it.
@@ -186,7 +186,7 @@ func openBzip2(c *Content, l *layer) error {
 func isXz(c *Content) bool { return c.has(0, "\xFD7zXZ\x00") }
 
 func openXz(c *Content, l *layer) error {
-	return l.one(c, stem(l.name, ".xz", ".txz>.tar"), xzPart)
+	return l.one(c, stem(l.name, ".xz", ".txz>.tar"), lzma.MaxWindow, xzPart)
 }
 
 // isLzma: the format has no signature, so the whole header must be what its programs write, and the stream must begin.
@@ -217,7 +217,7 @@ func lzmaAlone(r *bufio.Reader) (io.Reader, error) {
 }
 
 func openLzma(c *Content, l *layer) error {
-	return l.member(Member{Name: stem(l.name, ".lzma", ".tlz>.tar"), Size: -1, Open: func() (io.Reader, error) {
+	return l.member(Member{Name: stem(l.name, ".lzma", ".tlz>.tar"), Size: -1, Window: lzma.MaxWindow, Open: func() (io.Reader, error) {
 		return lzmaAlone(bufio.NewReaderSize(c.section(0, c.Size), 64<<10))
 	}})
 }
@@ -248,7 +248,7 @@ func openLzip(c *Content, l *layer) error {
 		end -= n
 		spans = append(spans, span{end, n})
 	}
-	return l.member(Member{Name: stem(l.name, ".lz", ".tlz>.tar"), Size: -1, Open: func() (io.Reader, error) {
+	return l.member(Member{Name: stem(l.name, ".lz", ".tlz>.tar"), Size: -1, Window: lzma.MaxWindow, Open: func() (io.Reader, error) {
 		var all []io.Reader
 		for i := len(spans) - 1; i >= 0; i-- {
 			s := spans[i]
@@ -291,7 +291,7 @@ func (c *Content) skippable() bool {
 }
 
 func openZstd(c *Content, l *layer) error {
-	return l.member(Member{Name: stem(l.name, ".zst", ".tzst>.tar"), Size: -1, Open: func() (io.Reader, error) {
+	return l.member(Member{Name: stem(l.name, ".zst", ".tzst>.tar"), Size: -1, Window: lzma.MaxWindow, Open: func() (io.Reader, error) {
 		return unzstd(c.section(0, c.Size))
 	}})
 }
@@ -327,7 +327,7 @@ func isLz4(c *Content) bool {
 }
 
 func openLz4(c *Content, l *layer) error {
-	return l.one(c, stem(l.name, ".lz4", ".tlz4>.tar"), lz4Part)
+	return l.one(c, stem(l.name, ".lz4", ".tlz4>.tar"), 0, lz4Part)
 }
 
 func lz4Part(r *bufio.Reader) (io.Reader, error) {

@@ -22,6 +22,7 @@ type walk struct {
 	bytes    int64 // of members
 	work     int64 // that decoders put out, these and others
 	held     int64 // of layers in memory
+	windows  int64 // of decoders that are at work
 	checked  int64 // work at the last look at the clock
 	deadline time.Time
 	scratch  []byte // for a member in which nothing lies
@@ -49,6 +50,8 @@ type Member struct {
 	Open func() (io.Reader, error)
 	// At is the content where it lies as it is in the container: then it need not be unpacked to be read.
 	At *io.SectionReader
+	// Window is the memory that unpacking takes while it lasts, if that is much.
+	Window int64
 	// Outcome is Encrypted or Malformed if the format knows so much already.
 	Outcome report.Outcome
 	// Unknown says that Open gives the bytes as they are packed, because nobody here can unpack them.
@@ -191,6 +194,15 @@ func (w *walk) grow(n int64) error {
 	return nil
 }
 
+// reserve counts memory that a decoder takes for longer than a member, until the caller subtracts it again.
+func (w *walk) reserve(n int64) error {
+	if w.windows+n > windowBytes {
+		return tooHungry
+	}
+	w.windows += n
+	return nil
+}
+
 // count counts a member, or anything else that a format has to walk over.
 func (w *walk) count() error {
 	if w.stopped != nil {
@@ -281,12 +293,20 @@ func (l *layer) below(it *Item, c *Content, formats []*format, m *Member) error 
 			head, tail := ends(c.Head)
 			c = &Content{Size: c.Size, Head: head, Tail: tail, At: l.forward(m.Open, c.Size)}
 		}
-		held := int64(len(c.Head) + len(c.Tail))
-		l.held += held
-		err := l.open(inner, c, formats)
-		l.held -= held
-		if err != nil {
-			return &fault{err}
+		held, window := int64(len(c.Head)+len(c.Tail)), int64(0)
+		if c.At != nil {
+			window = m.Window
+		}
+		if err := l.reserve(window); err != nil {
+			inner.result.refuse(tooHungry.outcome, archiveLimit(tooHungry.text))
+		} else {
+			l.held += held
+			err := l.open(inner, c, formats)
+			l.held -= held
+			l.windows -= window
+			if err != nil {
+				return &fault{err}
+			}
 		}
 	}
 	it.Outcome, it.Findings = inner.result.Outcome, inner.result.Findings

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"golang.org/x/text/encoding/charmap"
 
+	"pratique/scanner/container/lz"
 	"pratique/scanner/container/lzma"
 	"pratique/scanner/report"
 )
@@ -339,6 +340,9 @@ func (l *layer) zipOpen(c *Content, m *zipMember) (after int64, err error) {
 		return &checked{r: r, sum: crc32.NewIEEE(), want: m.crc}, nil
 	}
 	out.Open, out.Unknown = open, !known
+	if m.method == 14 || m.method == 93 || m.method == 95 {
+		out.Window = lzma.MaxWindow
+	}
 	if m.method == zipStored && packed > l.opener.inline {
 		out.At = c.section(m.data, packed)
 	}
@@ -406,6 +410,7 @@ func (l *layer) hidden(c *Content, at, end int64) error {
 var zipMethods = map[uint16]func(r *bufio.Reader, m *zipMember) (io.Reader, error){
 	zipStored: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return r, nil },
 	8:         func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return flate.NewReader(r), nil },
+	9:         func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return lz.NewDeflate64(r), nil },
 	12:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return bzip2.NewReader(r), nil },
 	14:        zipLzma,
 	20:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return unzstd(r) },
