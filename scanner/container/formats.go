@@ -34,6 +34,10 @@ func table() []format {
 		{"cab", isCab, openCab},
 		{"arj", isArj, openArj},
 		{"lha", isLha, openLha},
+		{"image", isImage, openImage},
+		{"vhd", isVhd, openVhd},
+		{"vhdx", isVhdx, openVhdx},
+		{"vmdk", isVmdk, openVmdk},
 		{"szdd", isSzdd, openSzdd},
 		{"kwaj", isKwaj, openKwaj},
 	}
