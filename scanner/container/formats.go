@@ -38,6 +38,8 @@ func table() []format {
 		{"vhd", isVhd, openVhd},
 		{"vhdx", isVhdx, openVhdx},
 		{"vmdk", isVmdk, openVmdk},
+		{"chm", isChm, openChm},
+		{"sis", isSis, openSis},
 		{"szdd", isSzdd, openSzdd},
 		{"kwaj", isKwaj, openKwaj},
 	}
