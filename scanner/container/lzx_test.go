@@ -36,6 +36,11 @@ func TestCompiledHelpIsOpened(t *testing.T) {
 	if res.Outcome != report.Unscanned {
 		t.Errorf("%v %+v", res.Outcome, res.Findings)
 	}
+	for name, it := range k.items {
+		if it.Outcome != report.Unscanned {
+			t.Errorf("%s: %v %+v", name, it.Outcome, it.Findings)
+		}
+	}
 	for name, want := range files {
 		if it := k.items[name]; !bytes.Equal(k.content[name], want) || it.Outcome != report.Unscanned {
 			t.Errorf("%s: %d of %d bytes, %v %+v", name, len(k.content[name]), len(want), it.Outcome, it.Findings)

@@ -112,9 +112,10 @@ func (z *LZX) unpackFrame(n int) (got int, err error) {
 				return got, err
 			}
 		}
-		// Frames end where the ring does, and matches end within their frame, so there is room.
+		// Frames end where the ring does, and matches end within their frame, so there is room. The last frame of a stream may
+		// be packed as a whole one, of which only the beginning counts.
 		var k int
-		if k, err = z.unpackBlock(min(n-got, z.block, z.win.free()), n-got); err != nil {
+		if k, err = z.unpackBlock(min(n-got, z.block, z.win.free()), lzxFrame-got); err != nil {
 			return got + z.win.give(z.frame[got:n]), err
 		}
 		z.block -= k
