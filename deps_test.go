@@ -50,7 +50,7 @@ var plan = map[string][]string{
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
 	"scanner":            {"rules/blocklist", "scanner/container", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
 	"scanner/blocks":     {"golang.org/x/sys"},
-	"scanner/container":  {"scanner/container/lzma", "scanner/report", "scanner/volume", "scanner/volume/readers", "github.com/klauspost/compress", "github.com/nwaples/rardecode/v2", "github.com/pierrec/lz4/v4", "golang.org/x/text"},
+	"scanner/container":  {"scanner/container/lz", "scanner/container/lzma", "scanner/report", "scanner/volume", "scanner/volume/readers", "github.com/klauspost/compress", "github.com/nwaples/rardecode/v2", "github.com/pierrec/lz4/v4", "golang.org/x/text"},
 	"scanner/frame":      {"github.com/fxamacker/cbor/v2"},
 	"scanner/probe":      {"scanner/frame", "scanner/sandbox", "golang.org/x/sys"},
 	"scanner/report":     {"scanner/frame"},
@@ -60,6 +60,7 @@ var plan = map[string][]string{
 	"scanner/scanworker": {"rules/blocklist", "scanner", "scanner/blocks", "scanner/frame", "scanner/probe", "scanner/report", "scanner/sandbox", "scanner/volume", "golang.org/x/sys"},
 	"scanner/yaraworker": {"rules", "rules/yara", "scanner/frame", "scanner/probe", "scanner/sandbox", "scanner/sandbox/early", "scanner/slot", "golang.org/x/sys"},
 
+	"scanner/container/lz":   {},
 	"scanner/container/lzma": {},
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
@@ -92,7 +93,7 @@ var plan = map[string][]string{
 
 // cgoFree are the programs and packages that must build without a C compiler: what reads hostile bytes and decides, and
 // what runs on the medical device's side.
-var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/keys", "./kiosk/trial", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/scanworker", "./scanner/structure"}
+var cgoFree = []string{"./kiosk/clearance", "./kiosk/clearcheck", "./kiosk/keys", "./kiosk/trial", "./kiosk/usb/gate", "./kiosk/usbgate", "./rules", "./rules/baseline", "./rules/blocklist", "./rules/feed", "./rules/pack", "./scanner", "./scanner/container", "./scanner/scanworker", "./scanner/structure"}
 
 type pkg struct {
 	ImportPath string

@@ -27,20 +27,21 @@ func CanaryHash() string { return fmt.Sprintf("%x", sha256.Sum256([]byte(hashCan
 type canary struct {
 	way     string
 	path    string
+	member  string // in which it is packed
 	text    string // for a sentence
 	content []byte
 	check   report.Check
 	kind    string // media type that the scanner must see, so that it is the way it says
 }
 
-// canaries are all ways. The content of the archive is stored without compression.
+// canaries are all ways. The content of the archive is compressed, so that nobody sees it who does not unpack it.
 func canaries() []canary {
 	return []canary{
-		{"plain", "EICAR.COM", "as a plain file", eicar(), report.CheckYARA, ""},
-		{"container", "EICAR.ZIP", "inside a ZIP archive", zipped("EICAR.COM", eicar()), report.CheckYARA, "application/zip"},
-		{"dicom", "EICAR.DCM", "inside a DICOM file", dicom(eicar()), report.CheckYARA, "application/dicom"},
-		{"hash", "HASH.TXT", "for the hash list", []byte(hashCanary), report.CheckBlocklist, ""},
-		{"structure", "AUTORUN.INF", "for the checks of structure", []byte("[autorun]\r\nopen=start.exe\r\n"), report.CheckStructure, ""},
+		{"plain", "EICAR.COM", "", "as a plain file", eicar(), report.CheckYARA, ""},
+		{"container", "EICAR.ZIP", packedName, "packed in a ZIP archive", zipped(packedName, eicar()), report.CheckYARA, ""},
+		{"dicom", "EICAR.DCM", "", "inside a DICOM file", dicom(eicar()), report.CheckYARA, "application/dicom"},
+		{"hash", "HASH.TXT", "", "for the hash list", []byte(hashCanary), report.CheckBlocklist, ""},
+		{"structure", "AUTORUN.INF", "", "for the checks of structure", []byte("[autorun]\r\nopen=start.exe\r\n"), report.CheckStructure, ""},
 	}
 }
 
@@ -50,13 +51,16 @@ func (c canary) found(it report.Item) bool {
 		slices.ContainsFunc(it.Findings, func(f report.Finding) bool { return f.Check == c.check && f.Severity == report.Block })
 }
 
-// zipped stores one file in an archive.
+// packedName is the canary in the archive.
+const packedName = "EICAR.COM"
+
+// zipped compresses one file into an archive. Behind what is to be found stand zeros, which make it shrink.
 func zipped(name string, content []byte) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	// Neither can fail on a buffer.
-	if f, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store}); err == nil {
-		_, _ = f.Write(content)
+	if f, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate}); err == nil {
+		_, _ = f.Write(append(slices.Clone(content), make([]byte, 1<<10)...))
 	}
 	_ = w.Close()
 	return b.Bytes()

@@ -3,7 +3,7 @@
 // It makes a medium in memory that goes through the same processes as any stick (package kiosk/worker), and judges what
 // they say about it. On the medium are, as far as an Exam asks for them:
 //
-//	canaries   harmless content that must be found, one on each way through the scanner: as a plain file, inside a ZIP
+//	canaries   harmless content that must be found, one on each way through the scanner: as a plain file, packed in a ZIP
 //	           archive, inside a DICOM file, by a hash list, and by shape alone
 //	samples    what the pack's author says must be found (rules.Sample), and near misses
 //	goodware   files of the kinds that hospitals carry, which nothing may be found in, the pack's own clean files, and
@@ -55,18 +55,31 @@ type Failure struct {
 type Exam struct {
 	files    []file
 	items    map[string]report.Item
+	packed   map[string][]report.Item // the members of each file
 	canaries int
 }
 
 type file struct {
 	path    string
+	member  string // that is judged instead of the file
+	inside  bool   // its members are judged like the file
 	content []byte
 	judge   func(it report.Item) *Failure
 }
 
 // Add puts a file on the medium.
 func (e *Exam) add(path string, content []byte, judge func(report.Item) *Failure) {
-	e.files = append(e.files, file{path, content, judge})
+	e.addMember(path, "", content, judge)
+}
+
+// addClean puts a file on the medium in which nothing may be found, nor in what is packed in it.
+func (e *Exam) addClean(path string, content []byte, judge func(report.Item) *Failure) {
+	e.files = append(e.files, file{path: path, inside: true, content: content, judge: judge})
+}
+
+// addMember puts a file on the medium of which a member is judged; none is the file itself.
+func (e *Exam) addMember(path, member string, content []byte, judge func(report.Item) *Failure) {
+	e.files = append(e.files, file{path: path, member: member, content: content, judge: judge})
 }
 
 // Canaries returns an exam with the canaries alone.
@@ -74,7 +87,7 @@ func Canaries() *Exam {
 	e := &Exam{}
 	for _, c := range canaries() {
 		e.canaries++
-		e.add(c.path, c.content, func(it report.Item) *Failure {
+		e.addMember(c.path, c.member, c.content, func(it report.Item) *Failure {
 			if c.found(it) {
 				return nil
 			}
@@ -88,14 +101,14 @@ func Canaries() *Exam {
 func Full(pack rules.Pack) *Exam {
 	e := Canaries()
 	for _, f := range goodware() {
-		e.add("goodware/"+f.path, f.content, func(it report.Item) *Failure { return judgeClean(f.path, it) })
+		e.addClean("goodware/"+f.path, f.content, func(it report.Item) *Failure { return judgeClean(f.path, it) })
 	}
 	for i, s := range pack.Samples {
 		e.add(fmt.Sprintf("samples/%02x/%02x/%s", i>>8, i&0xFF, s.Name), s.Content(), func(it report.Item) *Failure { return judgeSample(s, it) })
 	}
 	for i, f := range pack.Clean {
 		name := f.Name[strings.LastIndexByte(f.Name, '/')+1:]
-		e.add(fmt.Sprintf("clean/%02x/%02x/%s", i>>8, i&0xFF, name), f.Content, func(it report.Item) *Failure { return judgeClean(f.Name, it) })
+		e.addClean(fmt.Sprintf("clean/%02x/%02x/%s", i>>8, i&0xFF, name), f.Content, func(it report.Item) *Failure { return judgeClean(f.Name, it) })
 	}
 	return e
 }
@@ -123,14 +136,35 @@ const (
 
 // Item takes what the scan says of one item.
 func (e *Exam) Item(it report.Item) error {
-	if it.Kind != report.File {
-		return nil
-	}
 	if e.items == nil {
-		e.items = map[string]report.Item{}
+		e.items, e.packed = map[string]report.Item{}, map[string][]report.Item{}
 	}
-	e.items[it.Path] = it
+	switch it.Kind {
+	case report.File:
+		e.items[it.Path] = it
+	case report.Member:
+		if len(e.packed[it.Path]) < maxMembers {
+			e.packed[it.Path] = append(e.packed[it.Path], it)
+		}
+	}
 	return nil
+}
+
+// maxMembers of a file are kept: who makes a clean file of more does not learn of a match in the last of them.
+const maxMembers = 10_000
+
+// item is what is judged of a file.
+func (e *Exam) item(f file) (report.Item, bool) {
+	if f.member == "" {
+		it, ok := e.items[f.path]
+		return it, ok
+	}
+	for _, it := range e.packed[f.path] {
+		if it.Member == f.member {
+			return it, true
+		}
+	}
+	return report.Item{}, false
 }
 
 // maxFailures bounds what is told: who made a pack that fails a thousand times needs the first few.
@@ -155,12 +189,19 @@ func (e *Exam) Judge(rep *report.Report) []Failure {
 		}
 	}
 	for _, f := range e.files {
-		it, seen := e.items[f.path]
+		it, seen := e.item(f)
 		if !seen { // the zero item is unscanned, and no judge lets that pass
 			it = report.Item{Path: f.path}
 		}
-		if fail := f.judge(it); fail != nil {
-			out = append(out, *fail)
+		judged := []report.Item{it}
+		if f.inside {
+			judged = append(judged, e.packed[f.path]...)
+		}
+		for _, it := range judged {
+			if fail := f.judge(it); fail != nil {
+				out = append(out, *fail)
+				break
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Failure) int { return rank(a.Gate) - rank(b.Gate) })

@@ -17,6 +17,9 @@ import (
 func answers(e *Exam, change func(*report.Item)) []Failure {
 	for _, f := range e.files {
 		it := report.Item{Path: f.path, Kind: report.File, Outcome: report.Clean}
+		if f.member != "" {
+			it.Kind, it.Member = report.Member, f.member
+		}
 		for _, c := range canaries() {
 			if c.path == f.path {
 				it.Type, it.Outcome = c.kind, report.Flagged
@@ -69,16 +72,23 @@ func TestEachThingThatIsAmissFailsItsGate(t *testing.T) {
 		gate   Gate
 		change func(*report.Item)
 	}{
-		"a canary that is not found":     {Canary, at("EICAR.COM", func(it *report.Item) { it.Findings = nil })},
-		"a canary that only warns":       {Canary, at("EICAR.ZIP", func(it *report.Item) { it.Findings[0].Severity = report.Warn })},
-		"a canary on another way":        {Canary, at("EICAR.DCM", func(it *report.Item) { it.Type = "text/plain" })},
-		"a canary by another check":      {Canary, at("HASH.TXT", func(it *report.Item) { it.Findings[0].Check = report.CheckYARA })},
-		"a canary that was not scanned":  {Canary, at("AUTORUN.INF", func(it *report.Item) { it.Outcome = report.Unscanned })},
-		"an item that was not told":      {Canary, at("EICAR.COM", func(it *report.Item) { it.Path = "ELSEWHERE" })},
-		"a sample that is missed":        {Samples, at("samples/00/00/a.txt", func(it *report.Item) { it.Findings = nil })},
-		"a sample with a match too many": {Samples, at("samples/00/00/a.txt", match)},
-		"a match in goodware":            {Goodware, at("goodware/REPORT.PDF", match)},
-		"a match in a clean file":        {Goodware, at("clean/00/00/b.txt", match)},
+		"a canary that is not found": {Canary, at("EICAR.COM", func(it *report.Item) { it.Findings = nil })},
+		"a rule that matches inside a clean file": {Goodware, func(it *report.Item) {
+			if it.Path == "clean/00/00/b.txt" {
+				it.Kind, it.Member = report.Member, "inside"
+				it.Findings = []report.Finding{{Check: report.CheckYARA, Rule: "noisy"}}
+			}
+		}},
+		"a canary that is seen in the archive's own bytes": {Canary, at("EICAR.ZIP", func(it *report.Item) { it.Kind, it.Member = report.File, "" })},
+		"a canary that only warns":                         {Canary, at("EICAR.ZIP", func(it *report.Item) { it.Findings[0].Severity = report.Warn })},
+		"a canary on another way":                          {Canary, at("EICAR.DCM", func(it *report.Item) { it.Type = "text/plain" })},
+		"a canary by another check":                        {Canary, at("HASH.TXT", func(it *report.Item) { it.Findings[0].Check = report.CheckYARA })},
+		"a canary that was not scanned":                    {Canary, at("AUTORUN.INF", func(it *report.Item) { it.Outcome = report.Unscanned })},
+		"an item that was not told":                        {Canary, at("EICAR.COM", func(it *report.Item) { it.Path = "ELSEWHERE" })},
+		"a sample that is missed":                          {Samples, at("samples/00/00/a.txt", func(it *report.Item) { it.Findings = nil })},
+		"a sample with a match too many":                   {Samples, at("samples/00/00/a.txt", match)},
+		"a match in goodware":                              {Goodware, at("goodware/REPORT.PDF", match)},
+		"a match in a clean file":                          {Goodware, at("clean/00/00/b.txt", match)},
 		"a hash of goodware": {Goodware, at("goodware/EMPTY.TXT", func(it *report.Item) {
 			it.Findings = []report.Finding{{Check: report.CheckBlocklist}}
 		})},

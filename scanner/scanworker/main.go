@@ -57,8 +57,9 @@ const (
 
 	// maxSlotBytes bounds what one buffer may map: four times what the supervisor gives.
 	maxSlotBytes = 256 << 20
-	// memoryLimit is where the garbage collector starts to work for its living. One window of entries is 60 MiB.
-	memoryLimit = 150 << 20
+	// memoryLimit is where the garbage collector starts to work for its living. One window of entries is 60 MiB; a file that
+	// is opened with what it holds takes up to 200 MiB while it is (package container).
+	memoryLimit = 288 << 20
 	// gcPercent keeps the heap close to what is alive; most of the time goes into hashing, which makes no garbage.
 	gcPercent = 50
 
