@@ -23,8 +23,8 @@ const slowest = 10 * time.Second
 // seeds are small containers of every format that a program of this machine makes.
 func seeds(t testing.TB) map[string][]byte {
 	t.Helper()
-	files := map[string][]byte{"letter.txt": payload(3 * kib), "empty.txt": {}, "folder/deep/a.bin": machineCode()[:6*kib], "folder/large.dat": payload(9 * kib),
-		"zeros.bin": make([]byte, 2*kib), "tool.bin": machineCode()[20*kib:][:8*kib]}
+	files := map[string][]byte{"letter.txt": payload(3 * kib), "empty.txt": {}, "folder/deep/a.bin": append(machineCode()[:6*kib:6*kib], payload(kib)...), "folder/large.dat": payload(9 * kib),
+		"zeros.bin": make([]byte, 2*kib), "tool.bin": append(machineCode()[20*kib:][:8*kib:8*kib], payload(kib)...)}
 	dir := tree(t, files)
 	out := map[string][]byte{}
 	for _, p := range producers {
@@ -36,7 +36,7 @@ func seeds(t testing.TB) map[string][]byte {
 			out[i.name] = makeImage(t, i.name, i.script, files)
 		}
 	}
-	out["out.chm"] = chm(t, map[string][]byte{"page.html": payload(4 * kib), "tool.bin": machineCode()[:4*kib]})
+	out["out.chm"] = chm(t, map[string][]byte{"page.html": payload(4 * kib), "tool.bin": append(machineCode()[:4*kib:4*kib], payload(kib)...)})
 	out["lzx.cab"] = lzxCabinet(t)
 	out["small.img"] = makeImage(t, "fat.img", "mkfs.fat -C fat.img 64 >/dev/null && mcopy -i fat.img TREE/letter.txt ::", files)
 	out["szdd"], out["kwaj"], out["sis"], out["rar4"], out["rar5"] = szddOf(payload(500)), kwajOf(payload(500)), sisOf(t), rar4Of(payload(300)), rar5Of(payload(300))

@@ -188,7 +188,7 @@ func placeOf(e *volume.Entry) string {
 
 // entry hands on a file, stream or area of a volume that begins at base.
 func (l *layer) entry(d *disk, base, length int64, prefix string, e volume.Entry) error {
-	m := Member{Name: prefix + e.Path, Size: e.Size}
+	m := Member{Name: prefix + e.Path, Size: e.Size, Area: e.Kind == report.Area}
 	bad := func(o report.Outcome) error {
 		m.Outcome = o
 		return l.member(m)

@@ -56,6 +56,8 @@ type Member struct {
 	Outcome report.Outcome
 	// Unknown says that Open gives the bytes as they are packed, because nobody here can unpack them.
 	Unknown bool
+	// Area says that the bytes are in no file, so that nobody opens what they look like.
+	Area bool
 	// Hidden says that the table of contents does not name the member.
 	Hidden bool
 }
@@ -256,7 +258,7 @@ func (l *layer) member(m Member) error {
 		}
 	}
 	var formats []*format
-	if c != nil && !m.Unknown {
+	if c != nil && !m.Unknown && !m.Area {
 		formats = l.opener.recognise(c)
 	}
 	if m.Unknown {
