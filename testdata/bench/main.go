@@ -1,10 +1,10 @@
 // Command bench screens a generated stick with the real programs and says what that costs, as ratios within one run: the
 // machine is shared and its speed changes, a ratio taken side by side does not.
 //
-//	bench -bin DIR [-mb 500] [-mix 1000] [-rounds 3] [-rules DIR] [-only small|large]
+//	bench -bin DIR [-mb 500] [-mix 1000] [-rounds 3] [-rules DIR] [-only small|large|packed]
 //
 // Two more sticks hold what hospitals' sticks do, one in small files and one in large ones (hospital.go); -only measures one
-// of them and nothing else. Then it measures the readers by themselves, on a volume of each file system.
+// of them and nothing else. A third holds archives, and is screened beside clamscan (containers.go). Then it measures the readers by themselves, on a volume of each file system.
 //
 // It prints lines "bench NAME VALUE". Each round runs the contenders one after another on warm pages, and the median of
 // the rounds counts.
@@ -43,10 +43,10 @@ func run() error {
 	rounds := flag.Int("rounds", 3, "how often each contender runs")
 	rules := flag.String("rules", "", "folder of YARA rules that both sides use besides the baseline")
 	baseline := flag.String("baseline", filepath.Join("rules", "baseline", "yara"), "folder of the baseline's rules, for the yara program")
-	only := flag.String("only", "", "measure this hospital stick alone: small or large")
+	only := flag.String("only", "", "measure this stick alone: small, large or packed")
 	flag.Parse()
 	mixes := slices.DeleteFunc(stick.Mixes(), func(m stick.Mix) bool { return *only != "" && m.Name != *only })
-	if len(mixes) == 0 {
+	if len(mixes) == 0 && *only != packedStickName {
 		return fmt.Errorf("there is no stick %q", *only)
 	}
 
@@ -70,6 +70,9 @@ func run() error {
 			return err
 		}
 		ruleFiles = append(ruleFiles, more...)
+	}
+	if *only == packedStickName {
+		return containers(dir, *rounds, screen)
 	}
 	if *only != "" {
 		return hospital(dir, *bin, *mixMB, *rounds, mixes, screen, ruleFiles)
@@ -120,6 +123,9 @@ func run() error {
 		}
 	}
 	if err := hospital(dir, *bin, *mixMB, *rounds, mixes, screen, ruleFiles); err != nil {
+		return err
+	}
+	if err := containers(dir, *rounds, screen); err != nil {
 		return err
 	}
 	return volumes(dir, *rounds)

@@ -115,3 +115,6 @@ func createBoth(dir, name string, files []File) error {
 	}
 	return WriteTree(filepath.Join(dir, name), files)
 }
+
+// CreateStick writes files to dir/name.img and below dir/name.
+func CreateStick(dir, name string, files []File) error { return createBoth(dir, name, files) }
