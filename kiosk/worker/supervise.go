@@ -85,7 +85,7 @@ func (s *scan) run(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 
-	messages, stop := receive(reports)
+	messages, stop := receive[report.Message](reports)
 	defer stop()
 	if err := s.watch(ctx, messages); !errors.Is(err, errEnded) {
 		return err
@@ -107,21 +107,21 @@ func (s *scan) command(c report.Command) error {
 }
 
 // received is one message, or how the stream ended.
-type received struct {
-	message report.Message
+type received[M any] struct {
+	message M
 	err     error // io.EOF if the stream ended between two messages
 }
 
 // receive decodes messages on a goroutine of its own. The last thing on the channel is an error. stop ends the goroutine,
 // and returns when it has ended.
-func receive(r *os.File) (_ <-chan received, stop func()) {
-	out := make(chan received, 64)
+func receive[M any](r *os.File) (_ <-chan received[M], stop func()) {
+	out := make(chan received[M], 64)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		frames := frame.NewReader(r)
 		for {
-			var next received
+			var next received[M]
 			next.err = frames.Next(&next.message)
 			select {
 			case out <- next:
@@ -142,7 +142,7 @@ func receive(r *os.File) (_ <-chan received, stop func()) {
 
 // watch is the supervisor's loop. It returns nil after a scan that came to its end, errEnded after one that did not, and
 // any other error if the kiosk failed. scanworker is reaped if it returns nil.
-func (s *scan) watch(ctx context.Context, messages <-chan received) error {
+func (s *scan) watch(ctx context.Context, messages <-chan received[report.Message]) error {
 	stall := time.NewTimer(s.cfg.StallTimeout)
 	defer stall.Stop()
 	overdue := time.NewTimer(0)

@@ -14,6 +14,9 @@
 //	then, by slot  the buffer (a memfd, sealed against growing and shrinking), the request pipe for writing, the answer pipe
 //	               for reading
 //
+// "scanworker carry" carries one folder off a medium and scans nothing: descriptors 3, 4 and 5 as above, but what goes over the
+// pipes is a carry.Job and carry.Message frames (package carry).
+//
 // Each buffer is mapped for writing and then sealed with F_SEAL_FUTURE_WRITE (Linux 5.1): whoever maps it later, as
 // yaraworker does, can only read it. The supervisor starts yaraworker after Ready has said so.
 //
@@ -39,6 +42,7 @@ import (
 	"pratique/rules/blocklist"
 	"pratique/scanner"
 	"pratique/scanner/blocks"
+	"pratique/scanner/carry"
 	"pratique/scanner/frame"
 	"pratique/scanner/probe"
 	"pratique/scanner/report"
@@ -96,6 +100,9 @@ func usage(format string, args ...any) error {
 }
 
 func run(args []string) error {
+	if len(args) == 1 && args[0] == "carry" {
+		return carryOff()
+	}
 	if len(args) == 2 && args[0] == "probe" {
 		if err := probe.Run(args[1], sandbox.ScanWorker, ""); err != nil {
 			return &exitError{sandbox.ExitSandbox, err}
@@ -112,15 +119,7 @@ func run(args []string) error {
 	if *slotCount < 1 || *slotCount > maxSlots || *listCount < 0 || *listCount > maxLists {
 		return usage("%d slots and %d lists: out of range", *slotCount, *listCount)
 	}
-	medium, channel, err := openMedium()
-	if err != nil {
-		return err
-	}
-	out, err := donated(reportFD, "report pipe", unix.S_IFIFO)
-	if err != nil {
-		return err
-	}
-	in, err := donated(commandFD, "command pipe", unix.S_IFIFO)
+	d, err := openDonations()
 	if err != nil {
 		return err
 	}
@@ -137,11 +136,11 @@ func run(args []string) error {
 	if err != nil {
 		return &exitError{sandbox.ExitSandbox, err}
 	}
-	sender := scanner.NewSender(out)
+	sender := scanner.NewSender(d.out)
 	if err := sender.Send(report.Message{Ready: &report.Ready{Layers: layers}}); err != nil {
 		return err
 	}
-	commands := frame.NewReader(in)
+	commands := frame.NewReader(d.in)
 	var first report.Command
 	if err := commands.Next(&first); err != nil {
 		return fmt.Errorf("read the job: %w", err)
@@ -152,13 +151,68 @@ func run(args []string) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { cancel(obey(commands, slots)) }() // ends with the process: a read of a pipe cannot be called off
-	var src volume.Source = newSource(medium, *first.Job)
-	if channel {
-		if src, err = blocks.NewClient(medium, src.Size(), src.SectorSize()); err != nil {
-			return err
-		}
+	src, err := d.source(first.Job.Size, first.Job.SectorSize)
+	if err != nil {
+		return err
 	}
 	return scanner.Scan(ctx, src, *first.Job, slots, lists, sender)
+}
+
+// carryOff carries a folder off the medium. It ends with the process: who started it and wants no more kills it.
+func carryOff() error {
+	d, err := openDonations()
+	if err != nil {
+		return err
+	}
+	layers, err := sandbox.Enter(sandbox.ScanWorker)
+	if err != nil {
+		return &exitError{sandbox.ExitSandbox, err}
+	}
+	w := frame.NewWriter(d.out)
+	emit := func(m carry.Message) error {
+		if err := w.Write(m); err != nil || m.File != nil || m.Data != nil { // those wait for more
+			return err
+		}
+		return w.Flush()
+	}
+	if err := emit(carry.Message{Ready: &carry.Ready{Layers: layers}}); err != nil {
+		return err
+	}
+	var job carry.Job
+	if err := frame.NewReader(d.in).Next(&job); err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	src, err := d.source(job.Size, job.SectorSize)
+	if err != nil {
+		return err
+	}
+	return scanner.Carry(context.Background(), src, job, emit)
+}
+
+// donations are the descriptors that every run has.
+type donations struct {
+	medium  *os.File
+	channel bool // the medium is one to the process that holds it
+	out, in *os.File
+}
+
+func openDonations() (d donations, err error) {
+	if d.medium, d.channel, err = openMedium(); err != nil {
+		return d, err
+	}
+	if d.out, err = donated(reportFD, "report pipe", unix.S_IFIFO); err != nil {
+		return d, err
+	}
+	d.in, err = donated(commandFD, "command pipe", unix.S_IFIFO)
+	return d, err
+}
+
+// source is the medium as the scanner reads it.
+func (d donations) source(size int64, sector int) (volume.Source, error) {
+	if d.channel {
+		return blocks.NewClient(d.medium, size, cmp.Or(sector, defaultSector))
+	}
+	return newSource(d.medium, size, sector), nil
 }
 
 // obey passes on what the supervisor says about the slots until the pipe ends.
@@ -285,8 +339,8 @@ type source struct {
 // defaultSector is what an image without a word about it is read with; package volume tries the others by itself.
 const defaultSector = 512
 
-func newSource(f *os.File, job report.Job) source {
-	return source{io.NewSectionReader(f, 0, job.Size), f, cmp.Or(job.SectorSize, defaultSector)}
+func newSource(f *os.File, size int64, sector int) source {
+	return source{io.NewSectionReader(f, 0, size), f, cmp.Or(sector, defaultSector)}
 }
 
 func (s source) SectorSize() int { return s.sector }

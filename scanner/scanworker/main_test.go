@@ -379,7 +379,7 @@ func TestT04_ForgottenMediaAreReadFromTheirDiskAgain(t *testing.T) {
 	if before := held(); before == 0 {
 		t.Fatal("the kernel holds nothing of what was just written")
 	}
-	src := newSource(f, report.Job{Size: size})
+	src := newSource(f, size, 0)
 	if err := src.Forget(size/2+5, size/2-5); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -54,6 +56,19 @@ func (f *File) stored() io.Reader {
 		return io.LimitReader(f.Open(), f.Length())
 	}
 	return bytes.NewReader(f.Data)
+}
+
+// FilesOf is what a folder holds, below another name.
+func FilesOf(dir fs.FS, under string) (files []File, err error) {
+	err = fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(dir, name)
+		files = append(files, File{Path: path.Join(under, name), Data: data})
+		return err
+	})
+	return files, err
 }
 
 type zeros struct{}

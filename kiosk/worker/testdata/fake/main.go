@@ -19,6 +19,7 @@ import (
 
 	"pratique/kiosk/usb/lun"
 	"pratique/scanner/blocks"
+	"pratique/scanner/carry"
 	"pratique/scanner/frame"
 	"pratique/scanner/probe"
 	"pratique/scanner/report"
@@ -36,6 +37,8 @@ func main() {
 		lyingProbe()
 	case os.Args[0] == "usbreader":
 		usbreader(how)
+	case os.Args[0] == "scanworker" && len(os.Args) == 2 && os.Args[1] == "carry":
+		carrier(how)
 	case os.Args[0] == "scanworker":
 		scanworker(how)
 	case len(os.Args) == 2 && os.Args[1] == "compile":
@@ -131,6 +134,52 @@ func serve(how string, unit lun.Unit) {
 	if blocks.Serve(context.Background(), channel, medium{unit, how}) != nil {
 		os.Exit(lun.ExitGone)
 	}
+}
+
+// carrier is a scanworker that is to carry a folder off.
+func carrier(how string) {
+	out := frame.NewWriter(os.NewFile(4, "reports"))
+	send := func(messages ...carry.Message) {
+		for _, m := range messages {
+			if out.Write(m) != nil || out.Flush() != nil {
+				os.Exit(1)
+			}
+		}
+	}
+	ready, file := carry.Message{Ready: &carry.Ready{}}, carry.Message{File: &carry.File{Name: "a", Size: 1}}
+	data, done := carry.Message{Data: []byte("x")}, carry.Message{Done: &carry.Done{Files: 1, Bytes: 1}}
+	switch how {
+	case "silent":
+		send(ready)
+		time.Sleep(time.Hour)
+	case "exit-70":
+		os.Exit(70)
+	case "exit-1":
+		os.Exit(1)
+	case "garbage":
+		send(ready)
+		syscall.Write(4, bytes.Repeat([]byte{0, 0, 0, 3, 0xFF}, 100))
+		time.Sleep(time.Hour)
+	case "way-up":
+		send(ready, carry.Message{File: &carry.File{Name: "../a", Size: 1}})
+		time.Sleep(time.Hour)
+	case "half":
+		send(ready, carry.Message{File: &carry.File{Name: "a", Size: 2}}, data)
+	case "no-end":
+		send(ready, file, data)
+	case "killed":
+		send(ready, file, data)
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "done-exit-1":
+		send(ready, file, data, done)
+		os.Exit(1)
+	case "after-done":
+		send(ready, file, data, done, data)
+		time.Sleep(time.Hour)
+	case "done":
+		send(ready, file, data, done)
+	}
+	os.Exit(0)
 }
 
 func scanworker(how string) {
