@@ -107,6 +107,8 @@ func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.An
 			return nil, nil, errSecond
 		}
 		return p.ask, nil, nil // the same answer again
+	case installing:
+		return nil, nil, errInstalling
 	case leaving:
 		return nil, nil, errGone
 	}

@@ -2,27 +2,28 @@ package kiosk
 
 // phase is where a port is on its way. The words in package localapi are its states.
 //
-// In attached, scanning, issuing and leaving a job runs, one at a time, and its end arrives as an event. A medium that goes
+// In attached, scanning, issuing, installing and leaving a job runs, one at a time, and its end arrives as an event. A medium that goes
 // while a job runs leads to leaving: the job is called off, and only once it has ended is the session closed. In every
 // other phase nothing runs.
 type phase uint8
 
 const (
-	idle     phase = iota // nothing is in the port
-	attached              // job: open the medium, begin its session
-	scanning              // job: read it
-	waiting               // for a person who asks for a clearance
-	decided               // no clearance will come of this session
-	issuing               // job: decide for a class and sign
-	issued                // the clearance is out
-	leaving               // job: whatever ran before ends; then the session is closed
-	removed               // the session is over, the medium still in the port
-	refused               // the device was not let in
-	fault                 // the kiosk failed in this session, and closed it
+	idle       phase = iota // nothing is in the port
+	attached                // job: open the medium, begin its session
+	scanning                // job: read it
+	waiting                 // for a person who asks for a clearance
+	decided                 // no clearance will come of this session
+	issuing                 // job: decide for a class and sign
+	issued                  // the clearance is out
+	installing              // job: carry a rule pack off the medium and try it
+	leaving                 // job: whatever ran before ends; then the session is closed
+	removed                 // the session is over, the medium still in the port
+	refused                 // the device was not let in
+	fault                   // the kiosk failed in this session, and closed it
 	phaseEnd
 )
 
-var phaseWords = [phaseEnd]string{"idle", "attached", "scanning", "waiting", "decided", "issuing", "issued", "leaving", "removed",
+var phaseWords = [phaseEnd]string{"idle", "attached", "scanning", "waiting", "decided", "issuing", "issued", "installing", "leaving", "removed",
 	"refused", "fault"}
 
 func (p phase) String() string {
@@ -36,7 +37,7 @@ func (p phase) String() string {
 // medium was plugged in meanwhile. In every other phase it is idle.
 type position struct{ phase, then phase }
 
-// event is what can happen to a port. The first six come from outside, the others are ends of jobs.
+// event is what can happen to a port. The first seven come from outside, the others are ends of jobs.
 type event uint8
 
 const (
@@ -46,18 +47,20 @@ const (
 	asked                  // a person, allowed for the class, asks for a clearance
 	eject                  // a person asks for the end of the session
 	late                   // nobody asked in time
+	brought                // a person says that there is a rule pack on the medium
 	opened                 // attached: the session has begun
 	clearable              // scanning: over; the default class was decided, and some class may be cleared
 	hopeless               // scanning: over; no class could be cleared
 	signed                 // issuing: the clearance is out
 	declined               // issuing: not cleared for that class; another may be
+	tried                  // installing: the pack is in force, or refused
 	failed                 // any job: the kiosk failed, and the session is closed
 	closed                 // leaving: the session is closed
 	eventEnd
 )
 
-var eventWords = [eventEnd]string{"plugged", "unplugged", "barred", "asked", "eject", "late", "opened", "clearable", "hopeless", "signed",
-	"declined", "failed", "closed"}
+var eventWords = [eventEnd]string{"plugged", "unplugged", "barred", "asked", "eject", "late", "brought", "opened", "clearable", "hopeless",
+	"signed", "declined", "tried", "failed", "closed"}
 
 func (e event) String() string { return eventWords[e] }
 
@@ -65,13 +68,14 @@ func (e event) String() string { return eventWords[e] }
 type effect uint8
 
 const (
-	doOpen   effect = iota // start the job that opens what is plugged in
-	doScan                 // start the job that scans
-	doIssue                // start the job that decides and signs
-	doClose                // start the job that closes the session
-	doCancel               // call the running job off
-	doWait                 // give a person their time
-	doForget               // nothing is in the port: show nothing of it
+	doOpen    effect = iota // start the job that opens what is plugged in
+	doScan                  // start the job that scans
+	doIssue                 // start the job that decides and signs
+	doInstall               // start the job that carries a rule pack off and tries it
+	doClose                 // start the job that closes the session
+	doCancel                // call the running job off
+	doWait                  // give a person their time
+	doForget                // nothing is in the port: show nothing of it
 )
 
 // step is the whole machine: where a port goes from a position on an event, and what is to be done. What makes no sense in
@@ -86,6 +90,11 @@ func step(at position, e event) (position, []effect) {
 		return leave(at, idle, doForget)
 	case eject:
 		return leave(at, removed)
+	case brought:
+		if at.hasSession() && !at.hasJob() { // the scan is over, and nobody is being answered
+			return position{phase: installing}, []effect{doInstall}
+		}
+		return at, nil
 	}
 	switch at.phase {
 	case attached:
@@ -113,9 +122,13 @@ func step(at position, e event) (position, []effect) {
 		case declined:
 			return position{phase: waiting}, []effect{doWait}
 		}
+	case installing:
+		if e == tried { // a medium that was opened twice is not the one that was scanned: nothing is issued for it any more
+			return position{leaving, removed}, []effect{doClose}
+		}
 	case leaving:
 		switch e {
-		case opened, clearable, hopeless, signed, declined: // the job that was called off has ended, in whatever way
+		case opened, clearable, hopeless, signed, declined, tried: // the job that was called off has ended, in whatever way
 			return at, []effect{doClose}
 		case failed, closed:
 			switch at.then {
@@ -163,7 +176,7 @@ func leave(at position, then phase, empty ...effect) (position, []effect) {
 
 func (at position) hasJob() bool {
 	switch at.phase {
-	case attached, scanning, issuing, leaving:
+	case attached, scanning, issuing, installing, leaving:
 		return true
 	}
 	return false

@@ -12,20 +12,21 @@ const machineTable = `
 idle      plugged attached:open      barred refused:           unplugged idle:forget
 attached  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  opened scanning:scan  failed fault:
 scanning  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  clearable waiting:wait  hopeless decided:  failed fault:
+installing  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  tried leaving>removed:close  failed fault:
 issuing   plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  signed issued:  declined waiting:wait  failed fault:
-waiting   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   asked issuing:issue  late decided:
-decided   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close
-issued    plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close
+waiting   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   asked issuing:issue  late decided:  brought installing:install
+decided   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   brought installing:install
+issued    plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   brought installing:install
 removed   plugged attached:open      barred refused:           unplugged idle:forget
 refused   plugged attached:open      barred refused:           unplugged idle:forget
 fault     plugged attached:open      barred refused:           unplugged idle:forget
-leaving>idle      plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>idle:close      clearable leaving>idle:close      hopeless leaving>idle:close      signed leaving>idle:close      declined leaving>idle:close      failed idle:forget    closed idle:forget
-leaving>removed   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>removed:close   clearable leaving>removed:close   hopeless leaving>removed:close   signed leaving>removed:close   declined leaving>removed:close   failed removed:       closed removed:
-leaving>refused   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>refused:close   clearable leaving>refused:close   hopeless leaving>refused:close   signed leaving>refused:close   declined leaving>refused:close   failed refused:       closed refused:
-leaving>attached  plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>attached:close  clearable leaving>attached:close  hopeless leaving>attached:close  signed leaving>attached:close  declined leaving>attached:close  failed attached:open  closed attached:open
+leaving>idle      plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>idle:close      clearable leaving>idle:close      hopeless leaving>idle:close      signed leaving>idle:close      declined leaving>idle:close      tried leaving>idle:close      failed idle:forget    closed idle:forget
+leaving>removed   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>removed:close   clearable leaving>removed:close   hopeless leaving>removed:close   signed leaving>removed:close   declined leaving>removed:close   tried leaving>removed:close   failed removed:       closed removed:
+leaving>refused   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>refused:close   clearable leaving>refused:close   hopeless leaving>refused:close   signed leaving>refused:close   declined leaving>refused:close   tried leaving>refused:close   failed refused:       closed refused:
+leaving>attached  plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>attached:close  clearable leaving>attached:close  hopeless leaving>attached:close  signed leaving>attached:close  declined leaving>attached:close  tried leaving>attached:close  failed attached:open  closed attached:open
 `
 
-var effectWords = map[effect]string{doOpen: "open", doScan: "scan", doIssue: "issue", doClose: "close", doCancel: "cancel", doWait: "wait", doForget: "forget"}
+var effectWords = map[effect]string{doOpen: "open", doScan: "scan", doIssue: "issue", doInstall: "install", doClose: "close", doCancel: "cancel", doWait: "wait", doForget: "forget"}
 
 func (at position) String() string {
 	if at.phase == leaving {
@@ -116,7 +117,7 @@ func TestT18_NoOrderOfEventsIssuesForAMediumThatWasNotScanned(t *testing.T) {
 			n.at = to
 			for _, f := range effects {
 				switch f {
-				case doOpen, doScan, doIssue, doClose:
+				case doOpen, doScan, doIssue, doInstall, doClose:
 					if n.running {
 						t.Fatalf("%+v on %v starts a second job", w, e)
 					}
@@ -133,6 +134,8 @@ func TestT18_NoOrderOfEventsIssuesForAMediumThatWasNotScanned(t *testing.T) {
 					n.gone = false
 				case f == doIssue && (!n.session || !n.scanned || n.gone):
 					t.Fatalf("%+v on %v issues", w, e)
+				case f == doInstall && (!n.session || !n.scanned || n.gone):
+					t.Fatalf("%+v on %v reads a pack", w, e)
 				case f == doClose && !n.session:
 					t.Fatalf("%+v on %v closes nothing", w, e)
 				}
@@ -149,8 +152,9 @@ func TestT18_NoOrderOfEventsIssuesForAMediumThatWasNotScanned(t *testing.T) {
 
 // ends is the driver's promise to the machine: how each job can end.
 var ends = map[effect]map[event]bool{
-	doOpen:  {opened: true, failed: true},
-	doScan:  {clearable: true, hopeless: true, failed: true},
-	doIssue: {signed: true, declined: true, failed: true},
-	doClose: {closed: true},
+	doOpen:    {opened: true, failed: true},
+	doScan:    {clearable: true, hopeless: true, failed: true},
+	doIssue:   {signed: true, declined: true, failed: true},
+	doInstall: {tried: true, failed: true},
+	doClose:   {closed: true},
 }

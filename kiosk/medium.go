@@ -23,6 +23,8 @@ type Medium struct {
 	Serial   string // what a USB device says its serial number is; it leaves the station as a digest only
 	Units    []Unit
 	Shut     func() // called once the files are closed: ends what serves them; may be nil
+	// Once says that its files serve one reading: for another it is closed and opened again.
+	Once bool
 	// Finish is called once when the last unit was read, and says whether the medium is still what it was when it was opened:
 	// a *worker.DeviceError if not, another error if the kiosk failed. nil if the source cannot tell.
 	Finish func(context.Context) error

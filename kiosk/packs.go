@@ -37,7 +37,7 @@ type InForce struct {
 
 // PackRefused says why a rule pack was not put in force. The one before still is.
 type PackRefused struct {
-	Gate string // "signature", "policy", "compile", or a gate of package trial
+	Gate string // "medium", "signature", "policy", "compile", or a gate of package trial
 	Code string // a fixed word
 	Text string // for the security team, in words
 }
@@ -49,6 +49,7 @@ func (p *PackRefused) Error() string {
 
 // The gates before those of the trial.
 const (
+	gateMedium    = "medium"    // can it be read off the medium that it came on?
 	gateSignature = "signature" // who signed it, for what, and is it newer
 	gatePolicy    = "policy"
 	gateCompile   = "compile"
@@ -158,6 +159,11 @@ func PackFolder(path string) string {
 //	within Commit                the old pack or the new one
 //	after Commit                 the new pack without an entry and a recall; Settle makes up for both at the next start
 func (s *State) Install(ctx context.Context, folder, source string, cfg PackConfig) (InForce, []Recall, error) {
+	return s.InstallOffer(ctx, Offer{Folder: folder, source: audit.Word(source)}, cfg)
+}
+
+// InstallOffer is Install for what somebody brought.
+func (s *State) InstallOffer(ctx context.Context, o Offer, cfg PackConfig) (InForce, []Recall, error) {
 	before, err := s.Packs(cfg)
 	if err != nil {
 		return InForce{}, nil, err
@@ -165,11 +171,11 @@ func (s *State) Install(ctx context.Context, folder, source string, cfg PackConf
 	if _, err := s.Settle(ctx, before); err != nil { // what a crash left, where no daemon has started since
 		return InForce{}, nil, err
 	}
-	in, recalls, err := s.install(ctx, folder, before, cfg)
+	in, recalls, err := s.install(ctx, o, before, cfg)
 	var refused *PackRefused
 	if errors.As(err, &refused) {
 		ev := audit.Pack{Rules: auditRules(in.Pack), Before: auditRules(before.Pack), Refuse: audit.Word(refused.Code),
-			Gate: audit.Word(refused.Gate), Source: audit.Word(source)}
+			Gate: audit.Word(refused.Gate), Source: o.source, Medium: o.medium}
 		if refused.Code == string(rulepack.NothingNew) { // a watched folder offers the pack in force again and again
 			return InForce{}, nil, err
 		}
@@ -188,12 +194,15 @@ func (s *State) Install(ctx context.Context, folder, source string, cfg PackConf
 			return InForce{}, nil, err
 		}
 	}
-	late, err := s.settle(ctx, in, before, source)
+	late, err := s.settle(ctx, in, before, o)
 	return in, append(recalls, late...), err
 }
 
 // install is Install less what is entered. With a refusal it returns as much of the pack as is known.
-func (s *State) install(ctx context.Context, folder string, before InForce, cfg PackConfig) (in InForce, recalls []Recall, err error) {
+func (s *State) install(ctx context.Context, o Offer, before InForce, cfg PackConfig) (in InForce, recalls []Recall, err error) {
+	if o.refused != nil {
+		return in, nil, o.refused
+	}
 	st, err := s.store(cfg)
 	if errors.Is(err, rulepack.ErrNoRoot) {
 		return in, nil, &PackRefused{gateSignature, "no-root", "This station knows no security team: its configuration names no root file ([rules] root)."}
@@ -201,7 +210,7 @@ func (s *State) install(ctx context.Context, folder string, before InForce, cfg 
 	if err != nil {
 		return in, nil, err
 	}
-	staged, err := st.Stage(ctx, folder, s.now())
+	staged, err := st.Stage(ctx, o.Folder, s.now())
 	var refusal *rulepack.Refusal
 	switch {
 	case errors.As(err, &refusal):
@@ -320,16 +329,16 @@ func (s *State) Settle(ctx context.Context, in InForce) ([]Recall, error) {
 		return nil, err
 	}
 	before := rules.Pack{Name: string(last.Name), Version: last.Version, Digest: last.Digest, Added: last.Added} // without its policies
-	return s.settle(ctx, in, InForce{Pack: before}, "start")
+	return s.settle(ctx, in, InForce{Pack: before}, Offer{source: "start"})
 }
 
 // settle recalls what a new pack knows to be harmful, and then enters the pack: so an entry says that both was done.
-func (s *State) settle(ctx context.Context, in, before InForce, source string) ([]Recall, error) {
+func (s *State) settle(ctx context.Context, in, before InForce, from Offer) ([]Recall, error) {
 	recalls, err := s.recall(ctx, in.Pack, before.Pack)
 	if err != nil {
 		return nil, err
 	}
-	ev := audit.Pack{Rules: auditRules(in.Pack), Before: auditRules(before.Pack), Source: audit.Word(source)}
+	ev := audit.Pack{Rules: auditRules(in.Pack), Before: auditRules(before.Pack), Source: from.source, Medium: from.medium}
 	if _, err := s.log.Append(ctx, audit.Event{Data: ev}); err != nil {
 		return nil, logError(err)
 	}

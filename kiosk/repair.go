@@ -154,9 +154,13 @@ func (s *State) belongs(token []byte, issuing int64) bool {
 	return err == nil && index == uint64(issuing)
 }
 
-// sweep removes what dead sessions left between their steps: folders without a token, and temporary files.
+// sweep removes what dead sessions left between their steps: folders without a token, packs that were being tried, and
+// temporary files.
 func (s *State) sweep(dead []audit.ID) error {
 	for _, id := range dead {
+		if err := os.RemoveAll(s.carryFolder(id)); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
 		dir := s.path("clearances", id.String())
 		if _, err := os.Lstat(filepath.Join(dir, tokenName)); errors.Is(err, fs.ErrNotExist) {
 			if err := os.RemoveAll(dir); err != nil {

@@ -56,6 +56,7 @@ const stateVersion = "1"
 //	lost/               what a restored log has replaced, for an auditor
 //	disclosure          what the first of two persons asked to be shown
 //	sessions/ID         one locked file for each session under way
+//	sessions/ID.pack    a rule pack from its medium, while it is tried
 type State struct {
 	dir     string
 	log     *audit.Log

@@ -38,7 +38,8 @@ type PortConfig struct{ ID, Name string }
 // Plugged is what a source says is in a port.
 type Plugged struct {
 	// Open opens the medium for reading. What is learned of a medium that cannot be opened is in the medium; an error is a
-	// failure of the kiosk. It is called once, on a goroutine of its own, and ends early when ctx does.
+	// failure of the kiosk. It is called once, on a goroutine of its own, and ends early when ctx does; again only for a medium
+	// that serves one reading, after that one was closed.
 	Open func(ctx context.Context) (*Medium, error)
 }
 
@@ -85,6 +86,7 @@ type port struct {
 	cancel  context.CancelCauseFunc // of the job that runs
 	timer   *time.Timer             // a person's time
 	ask     *ask
+	errand  *errand
 	refusal *localapi.Reason // of the device that is in it, once nothing of a session is
 	view    localapi.Port
 	began   time.Time     // of the scan
@@ -258,6 +260,10 @@ func (st *Station) deliver(p *port, e event) {
 		a.over = true
 		close(a.done)
 	}
+	if g := p.errand; g != nil && !g.over && (e == tried || e == failed) {
+		g.over = true
+		close(g.done)
+	}
 	if to.phase == refused && (before.phase != refused || e == barred) {
 		p.view = localapi.Port{ID: p.ID, Name: p.Name, Refusal: p.refusal, State: p.view.State, Since: p.view.Since}
 	}
@@ -279,7 +285,7 @@ func (st *Station) deliver(p *port, e event) {
 func (st *Station) do(p *port, f effect) {
 	switch f {
 	case doOpen:
-		p.view, p.ask = localapi.Port{ID: p.ID, Name: p.Name, State: p.view.State, Since: p.view.Since}, nil
+		p.view, p.ask, p.errand = localapi.Port{ID: p.ID, Name: p.Name, State: p.view.State, Since: p.view.Since}, nil, nil
 		medium := p.medium
 		st.start(p, func(ctx context.Context) event { return st.open(ctx, p, medium) })
 	case doScan:
@@ -287,6 +293,9 @@ func (st *Station) do(p *port, f effect) {
 		st.start(p, func(ctx context.Context) event { return st.scan(ctx, p) })
 	case doIssue:
 		st.start(p, func(ctx context.Context) event { return st.issue(ctx, p) })
+	case doInstall:
+		p.began = time.Now()
+		st.start(p, func(ctx context.Context) event { return st.install(ctx, p) })
 	case doClose:
 		pulled := !st.stopping
 		st.start(p, func(context.Context) event { return st.close(p, pulled) })

@@ -36,7 +36,7 @@ func OpenUSB(ctx context.Context, want Screening, d USBDevice) (*Medium, error) 
 	opened := context.AfterFunc(ctx, end)
 	r, err := worker.StartReader(life, worker.ReaderConfig{Dir: want.Workers, Bus: d.Bus, Address: d.Address, Configuration: d.Configuration,
 		Interface: d.Interface, Vendor: d.VID, Product: d.PID, RequireNamespaces: want.RequireNamespaces})
-	m := &Medium{Kind: "usb", VID: d.VID, PID: d.PID, Serial: d.Serial}
+	m := &Medium{Kind: "usb", VID: d.VID, PID: d.PID, Serial: d.Serial, Once: true}
 	opened()
 	var learned *worker.DeviceError
 	switch {

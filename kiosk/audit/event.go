@@ -346,7 +346,8 @@ type Pack struct {
 	Before Rules `cbor:"2,keyasint" json:"before"`                     // in force until then
 	Refuse Word  `cbor:"3,keyasint,omitempty" json:"refuse,omitempty"` // a code; absent if it was put in force
 	Gate   Word  `cbor:"4,keyasint,omitempty" json:"gate,omitempty"`   // where it was refused
-	Source Word  `cbor:"5,keyasint" json:"source"`                     // how it came: "path", "folder"
+	Source Word  `cbor:"5,keyasint" json:"source"`                     // how it came: "path", "folder", "medium"
+	Medium ID    `cbor:"6,keyasint,omitzero" json:"medium,omitzero"`   // the session of the medium that it came on; zero for none
 }
 
 // Canary says whether the station finds what it must find.

@@ -126,9 +126,19 @@ func (c *Client) Eject(ctx context.Context, port string) error {
 	return err
 }
 
-// Install puts the rule pack of a repository's folder in force. The daemon reads the folder, so path is one from the root.
+// Install puts the rule pack of a repository's folder in force, or that of a medium's image. The daemon reads what path names,
+// which is one from the root.
 func (c *Client) Install(ctx context.Context, path string) (Pack, error) {
-	reply, err := c.ask(ctx, Request{Verb: VerbInstall, Path: path})
+	return c.install(ctx, Request{Verb: VerbInstall, Path: path})
+}
+
+// InstallFrom puts the rule pack in force that is on the medium in a port, and waits for the end of its scan.
+func (c *Client) InstallFrom(ctx context.Context, port string) (Pack, error) {
+	return c.install(ctx, Request{Verb: VerbInstall, Port: port})
+}
+
+func (c *Client) install(ctx context.Context, r Request) (Pack, error) {
+	reply, err := c.ask(ctx, r)
 	if err != nil {
 		return Pack{}, err
 	}

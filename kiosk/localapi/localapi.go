@@ -17,8 +17,8 @@
 //	issue      an Answer: the verdict on the medium in port for class and, if it is cleared, the clearance. It comes once
 //	           the scan is over. A person who may not clear media for the class gets an error, and the log an entry
 //	eject      an empty Reply, once the medium's session is over
-//	install    the rule pack of the repository in the folder path is in force, and a Pack says which it is; else an error says
-//	           at which gate it was refused
+//	install    the rule pack of the repository in the folder path, or on the medium in port, is in force, and a Pack says which
+//	           it is; else an error says at which gate it was refused. A medium is screened first, and its session ends
 //	end-incident  Over: whether the incident has ended, which takes two people who ask for it
 //	override   an Answer: two people let a medium through in port for class although it was not cleared, for a reason of
 //	           OverrideReasons. The first of them gets an Answer that is Pending, the second one the clearance
@@ -132,10 +132,12 @@ const (
 	Decided  = "decided"  // the medium gets no clearance in this session
 	Issuing  = "issuing"  // a clearance is being signed
 	Issued   = "issued"   // it has one
-	Leaving  = "leaving"  // the session is being closed
-	Removed  = "removed"  // the session is over; take the medium out
-	Refused  = "refused"  // the device was not let in
-	Fault    = "fault"    // the kiosk failed
+	// Installing: a rule pack is being read from the medium and tried.
+	Installing = "installing"
+	Leaving    = "leaving" // the session is being closed
+	Removed    = "removed" // the session is over; take the medium out
+	Refused    = "refused" // the device was not let in
+	Fault      = "fault"   // the kiosk failed
 )
 
 // Port is one place where a medium can be plugged in, and what is in it.
@@ -152,8 +154,9 @@ type Port struct {
 	Reasons   []Reason   `cbor:"10,keyasint,omitempty" json:"reasons,omitempty"`
 	Findings  *Findings  `cbor:"11,keyasint,omitempty" json:"findings,omitempty"`
 	Clearance *Clearance `cbor:"12,keyasint,omitempty" json:"clearance,omitempty"`
-	Refusal   *Reason    `cbor:"13,keyasint,omitempty" json:"refusal,omitempty"` // of a device that was refused, or why the kiosk failed
+	Refusal   *Reason    `cbor:"13,keyasint,omitempty" json:"refusal,omitempty"` // of a device or a rule pack that was refused, or why the kiosk failed
 	Override  *Override  `cbor:"14,keyasint,omitempty" json:"override,omitempty"`
+	Pack      *Pack      `cbor:"15,keyasint,omitempty" json:"pack,omitempty"` // that came from the medium and is in force
 }
 
 // Override is asked for by one person, and waits for another to confirm it.
@@ -296,7 +299,7 @@ const MaxNames = 192 << 10
 // fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
 // reason. What is a capital may be left out.
 var fields = map[Verb]string{
-	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "f", VerbEnd: "",
+	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "FP", VerbEnd: "",
 	VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "",
 }
 
@@ -322,6 +325,8 @@ func (r *Request) check() error {
 		return fmt.Errorf("%s: a field too many or too few", r.Verb)
 	case d != nil && (len(d.Session) > maxWord || len(d.Reason) > maxWord):
 		return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
+	case r.Verb == VerbInstall && (r.Port != "") == (r.Path != ""):
+		return fmt.Errorf("%s: want a port or a path", r.Verb)
 	case len(r.Path) > maxPath || r.Path != "" && !filepath.IsAbs(r.Path):
 		return fmt.Errorf("%s: want a path from the root, of at most %d bytes", r.Verb, maxPath)
 	case r.Max < 0 || r.Max > MaxSessions:

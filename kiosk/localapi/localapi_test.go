@@ -177,7 +177,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 			Sessions: func(context.Context, int) ([]Session, error) { done.Add(1); return nil, nil },
 			Issue:    func(context.Context, Peer, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
-			Install:  func(context.Context, string) (Pack, error) { done.Add(1); return Pack{}, nil },
+			Install:  func(context.Context, string, string) (Pack, error) { done.Add(1); return Pack{}, nil },
 			End:      func(context.Context, Peer) (bool, error) { done.Add(1); return true, nil },
 			Override: func(context.Context, Peer, string, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			SignIn:   func(context.Context, string, PIN) (SignIn, error) { done.Add(1); return SignIn{}, nil },

@@ -31,7 +31,7 @@ type Handler struct {
 	Sessions func(ctx context.Context, max int) ([]Session, error)
 	Issue    func(ctx context.Context, peer Peer, port, class string) (Answer, error)
 	Eject    func(ctx context.Context, peer Peer, port string) error
-	Install  func(ctx context.Context, path string) (Pack, error)
+	Install  func(ctx context.Context, port, path string) (Pack, error)  // one of the two is empty
 	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
 	Override func(ctx context.Context, peer Peer, port, class, reason string) (Answer, error)
 	// SignIn signs a person in for as long as ctx lasts, at most. It never keeps the PIN.
@@ -297,7 +297,7 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			err = h.Eject(ctx, c.peer, r.Port)
 		case VerbInstall:
 			var pack Pack
-			if pack, err = h.Install(ctx, r.Path); err == nil {
+			if pack, err = h.Install(ctx, r.Port, r.Path); err == nil {
 				reply.Pack = &pack
 			}
 		case VerbEnd:

@@ -43,10 +43,14 @@ func dataText(data audit.Data) string {
 	case audit.Denied:
 		return "a clearance for " + string(d.Class)
 	case audit.Pack:
-		if d.Refuse == "" {
-			return fmt.Sprintf("%s %d is in force, was %s %d", d.Rules.Name, d.Rules.Version, d.Before.Name, d.Before.Version)
+		text := fmt.Sprintf("%s %d is in force, was %s %d", d.Rules.Name, d.Rules.Version, d.Before.Name, d.Before.Version)
+		if d.Refuse != "" {
+			text = fmt.Sprintf("refused %s %d (%s: %s)", d.Rules.Name, d.Rules.Version, d.Gate, d.Refuse)
 		}
-		return fmt.Sprintf("refused %s %d (%s: %s)", d.Rules.Name, d.Rules.Version, d.Gate, d.Refuse)
+		if d.Medium != (audit.ID{}) {
+			text += ", from the medium of session " + d.Medium.String()[:8]
+		}
+		return text
 	case audit.Canary:
 		if len(d.Failed) == 0 {
 			return fmt.Sprintf("found on all %d ways, rules %s %d", d.Passed, d.Rules.Name, d.Rules.Version)

@@ -184,7 +184,10 @@ func (p *program) fail(err error) int {
 		code, hint = exitUsage, "pratique audit list shows the sessions"
 	case errors.As(err, &pack):
 		code, hint = exitNotCleared, "the rule pack before stays in force; the security team corrects the pack and publishes it with a higher version"
-		if pack.Code == "nothing-new" {
+		switch {
+		case pack.Gate == "medium":
+			hint = "the rule pack before stays in force; rulepack publish --carry fills an empty stick"
+		case pack.Code == "nothing-new":
 			hint = "pratique rules status shows what is in force"
 		}
 	case errors.As(err, &refused):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pratique/rules/pack"
 	"pratique/testdata/packs"
 	"pratique/testdata/stick"
 )
@@ -90,7 +92,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "grab": grab, "replace": replace, "station": station, "publish": publish, "enrol": enrol},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "grab": grab, "replace": replace, "station": station, "publish": publish, "carry": carry, "enrol": enrol},
 	})
 }
 
@@ -183,6 +185,19 @@ func publish(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	ts.Check(repo.Publish(packs.Source(version, time.Now().Add(90*24*time.Hour), more)))
+}
+
+// carry DIR IMAGE: puts what a station needs of a repository onto a stick.
+func carry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: carry DIR IMAGE")
+	}
+	dir, err := os.MkdirTemp(ts.MkAbs("."), "stick-")
+	ts.Check(err)
+	ts.Check(pack.Carry(context.Background(), ts.MkAbs(args[0]), dir, time.Now()))
+	files, err := stick.FilesOf(os.DirFS(dir), "")
+	ts.Check(err)
+	ts.Check(smallStick(ts.MkAbs(args[1]), files))
 }
 
 // enrol CONFIG FILE: puts the path of a root file into a configuration, and that of the test's folder.

@@ -117,16 +117,22 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 }
 
 func (p *program) rulesInstall(ctx context.Context, args []string) (int, error) {
-	set := p.flags("rules install", "PATH", "rules install /media/stick/PRATIQUE-PACK")
+	set := p.flags("rules install", "[PATH]", "rules install --port left")
+	port := set.String("port", "", "read the pack off the medium in `PORT`, once it is screened, by the port's id or its name")
 	configFile, state := configFlag(set), stateFlag(set)
-	if err := parse(set, args, 1); err != nil {
+	if err := parse(set, args, min(1, portsGiven(args, set))); err != nil {
 		return 0, err
 	}
-	folder, err := filepath.Abs(set.Arg(0))
-	if err != nil {
-		return 0, usagef("rules install: %v", err)
+	if (*port == "") == (set.NArg() == 0) {
+		return 0, usagef("rules install: want PATH, which is a folder, an image of a medium or a block device, or --port PORT")
 	}
-	done, err := p.install(ctx, *configFile, *state, kiosk.PackFolder(folder))
+	var done localapi.Pack
+	var err error
+	if *port != "" {
+		done, err = installFrom(ctx, *state, *port)
+	} else {
+		done, err = p.install(ctx, *configFile, *state, set.Arg(0))
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -138,12 +144,29 @@ func (p *program) rulesInstall(ctx context.Context, args []string) (int, error) 
 	return exitOK, w.err
 }
 
+// installFrom has the daemon read the medium in a port: nobody else has it.
+func installFrom(ctx context.Context, state, port string) (localapi.Pack, error) {
+	c, err := ask(ctx, state)
+	if err != nil {
+		return localapi.Pack{}, err
+	}
+	defer c.Close()
+	if port, err = choosePort(ctx, c, port); err != nil {
+		return localapi.Pack{}, err
+	}
+	return c.InstallFrom(ctx, port)
+}
+
 // install lets the daemon do it, if one runs: it must change its rules anyway.
-func (p *program) install(ctx context.Context, configFile, state, folder string) (localapi.Pack, error) {
+func (p *program) install(ctx context.Context, configFile, state, path string) (localapi.Pack, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return localapi.Pack{}, usagef("rules install: %v", err)
+	}
 	c, err := ask(ctx, state)
 	if err == nil {
 		defer c.Close()
-		return c.Install(ctx, folder)
+		return c.Install(ctx, path)
 	}
 	if !errors.Is(err, localapi.ErrNoDaemon) {
 		return localapi.Pack{}, err
@@ -155,7 +178,7 @@ func (p *program) install(ctx context.Context, configFile, state, folder string)
 			return err
 		}
 		packs.Want = kiosk.Screening{Workers: workers, Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces}
-		in, recalls, err := st.Install(ctx, folder, "path", packs)
+		in, recalls, err := st.InstallPath(ctx, path, packs)
 		if err != nil {
 			return err
 		}

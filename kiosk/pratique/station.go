@@ -286,6 +286,9 @@ func portLine(p *localapi.Port) string {
 	} else if len(p.Reasons) > 0 {
 		line += ": " + printable(p.Reasons[0].Text)
 	}
+	if r := p.Pack; r != nil {
+		line += fmt.Sprintf(": the rule pack %s version %d came from it", printable(r.Name), r.Version)
+	}
 	if p.Refusal != nil {
 		line += ": " + printable(p.Refusal.Text)
 	}

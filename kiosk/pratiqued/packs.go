@@ -85,13 +85,13 @@ func (d *daemon) canary(ctx context.Context) {
 	}
 }
 
-// install puts the pack of a folder in force.
-func (d *daemon) install(ctx context.Context, folder, from string) (localapi.Pack, error) {
+// install puts a pack in force that try brings.
+func (d *daemon) install(ctx context.Context, try func(kiosk.PackConfig) (kiosk.InForce, []kiosk.Recall, error)) (localapi.Pack, error) {
 	d.packs.mu.Lock()
 	defer d.packs.mu.Unlock()
 	cfg := d.packs.cfg
 	cfg.Want, cfg.Swap = d.want, d.swap
-	in, recalls, err := d.state.Install(ctx, folder, from, cfg)
+	in, recalls, err := try(cfg)
 	if err != nil {
 		return localapi.Pack{}, err
 	}
@@ -100,9 +100,27 @@ func (d *daemon) install(ctx context.Context, folder, from string) (localapi.Pac
 	return localapi.Pack{Name: in.Name, Version: in.Version, Recalled: uint64(len(recalls))}, nil
 }
 
-// asked answers a client who brings a pack. It goes on if the client hangs up: whoever looks sees the pack in force.
-func (d *daemon) asked(ctx context.Context, folder string) (localapi.Pack, error) {
-	done, err := d.install(context.WithoutCancel(ctx), folder, "path")
+// asked answers a client who brings a pack, in a folder, as an image or on the medium in a port. It goes on if the client hangs
+// up: whoever looks sees the pack in force.
+func (d *daemon) asked(ctx context.Context, port, path string) (localapi.Pack, error) {
+	if port != "" {
+		return d.station.Install(ctx, port, d.carried)
+	}
+	ctx = context.WithoutCancel(ctx)
+	return d.tell(d.install(ctx, func(cfg kiosk.PackConfig) (kiosk.InForce, []kiosk.Recall, error) {
+		return d.state.InstallPath(ctx, path, cfg)
+	}))
+}
+
+// carried tries what was carried off a medium.
+func (d *daemon) carried(ctx context.Context, o kiosk.Offer) (localapi.Pack, error) {
+	return d.tell(d.install(ctx, func(cfg kiosk.PackConfig) (kiosk.InForce, []kiosk.Recall, error) {
+		return d.state.InstallOffer(ctx, o, cfg)
+	}))
+}
+
+// tell turns what became of a pack into what a client can be told.
+func (d *daemon) tell(done localapi.Pack, err error) (localapi.Pack, error) {
 	var refused *kiosk.PackRefused
 	switch {
 	case errors.As(err, &refused):
@@ -123,7 +141,9 @@ func sentence(text string) string {
 
 // offered tries what lies in the watched folder. It returns false if it should be offered again.
 func (d *daemon) offered(ctx context.Context) bool {
-	done, err := d.install(ctx, kiosk.PackFolder(d.cfg.Rules.Watch), "folder")
+	done, err := d.install(ctx, func(cfg kiosk.PackConfig) (kiosk.InForce, []kiosk.Recall, error) {
+		return d.state.Install(ctx, kiosk.PackFolder(d.cfg.Rules.Watch), "folder", cfg)
+	})
 	var refused *kiosk.PackRefused
 	said := ailment{}
 	switch {

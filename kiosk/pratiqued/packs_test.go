@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"pratique/kiosk/localapi"
+	"pratique/rules/pack"
 	"pratique/testdata/packs"
+	"pratique/testdata/stick"
 )
 
 // untilState watches until the station satisfies f.
@@ -144,6 +146,65 @@ func TestT29_PacksComeThroughTheWatchedFolderOrByPathAndNothingElseDoes(t *testi
 	defer c2.Close()
 	if a, err := c2.Issue(t.Context(), port.ID, "general"); err != nil || a.Clearance == nil {
 		t.Fatalf("%+v %v", a, err)
+	}
+	if err := d.kill(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	account(t, d.state)
+}
+
+// A pack on a stick: the stick is screened, the pack is tried, and nothing is cleared by it.
+func TestT29_PacksComeFromAStickInAPortOrFromItsImage(t *testing.T) {
+	d := newDesk(t, `"general"`)
+	repo := d.team("")
+	image := func(name string) string {
+		t.Helper()
+		dir := t.TempDir()
+		if err := pack.Carry(t.Context(), repo.Dir, dir, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		files, err := stick.FilesOf(os.DirFS(dir), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(filepath.Join(built.sticks, name+".img"))
+		if err == nil {
+			err = f.Truncate(16 << 20)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := stick.WriteFAT(f, stick.FAT{Bits: 16, Bytes: 16 << 20}, files); err != nil {
+			t.Fatal(err)
+		}
+		return f.Name()
+	}
+	first := image("pack-1")
+	if err := repo.Publish(packs.Source(2, time.Now().Add(90*24*time.Hour), nil)); err != nil {
+		t.Fatal(err)
+	}
+	image("pack-2")
+	d.start()
+	c := d.client()
+	defer c.Close()
+	if done, err := c.Install(t.Context(), first); err != nil || done.Version != 1 {
+		t.Fatalf("an image: %+v %v", done, err)
+	}
+	d.plug("pack-2", "a.img")
+	port := d.until("seen", func(p localapi.Port) bool { return p.Medium != nil })
+	if done, err := c.InstallFrom(t.Context(), port.ID); err != nil || done.Version != 2 {
+		t.Fatalf("a port: %+v %v", done, err)
+	}
+	d.untilState("version 2", version(2))
+	if p := d.until("over", in("", localapi.Removed)); p.Pack == nil || p.Pack.Version != 2 || p.Clearance != nil {
+		t.Errorf("%+v", p)
+	}
+	for name, port := range map[string]string{localapi.CodePort: "nowhere", localapi.CodeNoMedium: port.ID} {
+		var e *localapi.Error
+		if _, err := c.InstallFrom(t.Context(), port); !errors.As(err, &e) || e.Code != name {
+			t.Errorf("%s: %v", port, err)
+		}
 	}
 	if err := d.kill(syscall.SIGTERM); err != nil {
 		t.Error(err)
