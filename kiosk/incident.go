@@ -161,11 +161,8 @@ func (s *State) Report(ctx context.Context, in *Incident, key *clearance.Station
 	if err != nil {
 		return nil, err
 	}
-	rev := Revocation{Version: 1, Station: s.station.Issuer(), Reason: string(in.Reason), Since: in.Since, IDs: []string{}}
-	if key != nil {
-		id := key.KeyID()
-		rev.Station, rev.KeyID = key.Issuer, hex.EncodeToString(id[:])
-	}
+	rev := s.newRevocation(string(in.Reason), key)
+	rev.Since = in.Since
 	recalls := []InDoubt{}
 	for _, c := range list {
 		r := InDoubt{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, Classes: c.Claims.Audience, Issued: c.Claims.IssuedAt.UTC().Format(time.RFC3339),
@@ -182,14 +179,8 @@ func (s *State) Report(ctx context.Context, in *Incident, key *clearance.Station
 	if err := os.MkdirAll(evidence, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOut, err)
 	}
-	for name, v := range map[string]any{"recall.json": recalls, "revocation.json": rev} {
-		data, err := json.MarshalIndent(v, "", "  ")
-		if err == nil {
-			err = writeFile(filepath.Join(dir, name), append(data, '\n'), 0o600)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrOut, err)
-		}
+	if err := WriteLists(dir, map[string]any{"recall.json": recalls, "revocation.json": rev}); err != nil {
+		return nil, err
 	}
 	logKey, err := s.LogKey()
 	if err != nil {

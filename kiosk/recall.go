@@ -39,6 +39,7 @@ const (
 type Recall struct {
 	ID      audit.ID
 	Code    string
+	Station string // that issued it
 	Classes []string
 	Issued  time.Time
 	Expires time.Time
@@ -50,6 +51,7 @@ type Recall struct {
 // cleared is a clearance as the log has it.
 type cleared struct {
 	id      audit.ID
+	station string
 	classes []string
 	issued  time.Time
 	expires time.Time
@@ -70,7 +72,7 @@ func (s *State) clearances(ctx context.Context) ([]*cleared, error) {
 			if err != nil {
 				return err
 			}
-			c := &cleared{id: e.Session, classes: claims.Audience, issued: claims.IssuedAt, expires: claims.Expires,
+			c := &cleared{id: e.Session, station: claims.Issuer, classes: claims.Audience, issued: claims.IssuedAt, expires: claims.Expires,
 				rules: audit.Rules{Name: audit.Word(claims.Rules.Name), Version: claims.Rules.Version}}
 			byID[c.id] = c
 			out = append(out, c)
@@ -117,6 +119,9 @@ func (s *State) recall(ctx context.Context, now, before rules.Pack) ([]Recall, e
 		r := &found[i]
 		r.Rules = auditRules(now)
 		ev := audit.Recalled{Clearance: r.ID, Expires: r.Expires.Unix(), Cause: audit.Word(r.Cause), Items: r.Items, Rules: r.Rules}
+		if station := audit.Word(r.Station); station.Valid() {
+			ev.Station = station
+		}
 		for _, class := range r.Classes {
 			ev.Classes = append(ev.Classes, audit.Word(class))
 		}
@@ -147,7 +152,7 @@ func (s *State) judgePast(ctx context.Context, past []*cleared, judge func(conte
 					return
 				}
 				if cause != "" {
-					out[i] = Recall{ID: c.id, Code: clearance.Code(c.id), Classes: c.classes, Issued: c.issued, Expires: c.expires, Cause: cause, Items: items}
+					out[i] = Recall{ID: c.id, Code: clearance.Code(c.id), Station: c.station, Classes: c.classes, Issued: c.issued, Expires: c.expires, Cause: cause, Items: items}
 				}
 			}
 		})
@@ -274,7 +279,7 @@ func (s *State) Cleared(ctx context.Context, w Window) ([]Recall, error) {
 		case w.Pack != "" && w.Pack != name, w.Version != 0 && c.rules.Version > w.Version:
 		default:
 			r := causes[c.id]
-			out = append(out, Recall{ID: c.id, Code: clearance.Code(c.id), Classes: c.classes, Issued: c.issued, Expires: c.expires,
+			out = append(out, Recall{ID: c.id, Code: clearance.Code(c.id), Station: c.station, Classes: c.classes, Issued: c.issued, Expires: c.expires,
 				Rules: c.rules, Cause: r.Cause, Items: r.Items})
 		}
 	}
@@ -283,22 +288,37 @@ func (s *State) Cleared(ctx context.Context, w Window) ([]Recall, error) {
 
 // Recalled lists what was recalled, in the order in which that happened.
 func (s *State) Recalled(ctx context.Context) ([]Recall, error) {
-	var out []Recall
-	err := s.log.List(ctx, audit.ListOptions{Kinds: []audit.Kind{audit.KindRecalled}}, func(e audit.Entry) error {
-		if d, ok := e.Data.(audit.Recalled); ok {
-			r := Recall{ID: d.Clearance, Code: clearance.Code(d.Clearance), Expires: time.Unix(d.Expires, 0).UTC(), Cause: string(d.Cause),
+	var out []*Recall // newest first, so that what was recalled is known when its issue comes
+	byID := map[audit.ID]*Recall{}
+	opts := audit.ListOptions{Kinds: []audit.Kind{audit.KindIssuing, audit.KindRecalled}, Newest: true}
+	err := s.log.List(ctx, opts, func(e audit.Entry) error {
+		switch d := e.Data.(type) {
+		case audit.Issuing:
+			r := byID[e.Session]
+			if r == nil {
+				return nil
+			}
+			claims, err := clearance.LeafClaims(e.Leaf)
+			r.Station, r.Issued = claims.Issuer, claims.IssuedAt
+			return err
+		case audit.Recalled:
+			r := &Recall{ID: d.Clearance, Code: clearance.Code(d.Clearance), Expires: time.Unix(d.Expires, 0).UTC(), Cause: string(d.Cause),
 				Items: d.Items, Rules: d.Rules}
 			for _, class := range d.Classes {
 				r.Classes = append(r.Classes, string(class))
 			}
-			out = append(out, r)
+			out, byID[r.ID] = append(out, r), r
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, logError(err)
 	}
-	return out, nil
+	var list []Recall
+	for _, r := range slices.Backward(out) {
+		list = append(list, *r)
+	}
+	return list, nil
 }
 
 // revoked are the ids of recalled clearances that would still hold: what a trust file has to name. If they are more than it

@@ -64,6 +64,9 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // is no other text in an entry, so that no name from a medium can get into one by carelessness.
 type Word string
 
+// Valid reports whether an entry takes the word.
+func (w Word) Valid() bool { return w.check() == nil }
+
 func (w Word) check() error {
 	if w == "" || len(w) > maxWord {
 		return fmt.Errorf("a word of %d bytes", len(w))
@@ -361,10 +364,11 @@ type Canary struct {
 type Recalled struct {
 	Clearance ID     `cbor:"1,keyasint" json:"clearance"`
 	Classes   []Word `cbor:"2,keyasint" json:"classes"`
-	Expires   int64  `cbor:"3,keyasint" json:"expires"` // of the clearance, seconds since 1970
-	Cause     Word   `cbor:"4,keyasint" json:"cause"`   // a code
-	Items     uint64 `cbor:"5,keyasint" json:"items"`   // that are known to be harmful
-	Rules     Rules  `cbor:"6,keyasint" json:"rules"`   // that know it
+	Expires   int64  `cbor:"3,keyasint" json:"expires"`                     // of the clearance, seconds since 1970
+	Cause     Word   `cbor:"4,keyasint" json:"cause"`                       // a code
+	Items     uint64 `cbor:"5,keyasint" json:"items"`                       // that are known to be harmful
+	Rules     Rules  `cbor:"6,keyasint" json:"rules"`                       // that know it
+	Station   Word   `cbor:"7,keyasint,omitempty" json:"station,omitempty"` // that issued it, if its name is a word
 }
 
 // Guest says that somebody answers for a guest.
@@ -572,6 +576,9 @@ func (r Recalled) check() error {
 		if err := w.check(); err != nil {
 			return err
 		}
+	}
+	if r.Station != "" && !r.Station.Valid() {
+		return errors.New("a station's name that is no word")
 	}
 	return errors.Join(r.Cause.check(), r.Rules.check())
 }

@@ -32,11 +32,13 @@ func everyEvent() []Event {
 		{ID{}, Pack{Rules: Rules{"core", 2, Digest{1}, Digest{}}, Before: Rules{"core", 1, Digest{2}, Digest{}}, Source: "folder"}},
 		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},
-		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "hash-list", 3, Rules{"core", 2, Digest{1}, Digest{}}}},
 		{ID{}, Guest{Pseudonym{1}, Pseudonym{2}, "Acme", "WO-1"}},
 		{id, Override{Class: "imaging", Reason: "drill", Person: Pseudonym{1}}}, {id, Override{"imaging", "drill", Pseudonym{2}, Pseudonym{1}, true}},
 		{ID{}, Erased{"session", id, "", 1, Pseudonym{1}}}, {ID{}, Erased{"before", ID{}, "2026-11", 3, Pseudonym{1}}},
 		{ID{}, Disclosed{id, -1, Pseudonym{1}, Pseudonym{2}, "incident"}}, {ID{}, Disclosed{ID{}, 7, Pseudonym{1}, Pseudonym{2}, "incident"}},
+		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "no-pack", Gate: "medium", Source: "medium", Medium: id}},
+		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "hash-list", 3, Rules{"core", 2, Digest{1}, Digest{}}, ""}},
+		{ID{}, Recalled{id, []Word{"imaging"}, 1_795_262_400, "type", 3, Rules{"core", 2, Digest{1}, Digest{}}, "kiosk-1"}},
 	}
 }
 

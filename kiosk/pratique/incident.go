@@ -91,19 +91,9 @@ func (p *program) report(ctx context.Context, st *kiosk.State, in *kiosk.Inciden
 			count(uint64(len(list)), "clearance", "clearances"), in.Since.Format(timeFormat))
 		return w.err
 	}
-	var key *clearance.StationKey
-	if data, err := st.KeyBox(kiosk.EnrolledKey); err != nil {
+	key, err := enrolledKey(st)
+	if err != nil {
 		return err
-	} else if data != nil {
-		box, err := keys.Parse(data)
-		if err != nil {
-			return err
-		}
-		public, err := box.Public()
-		if err != nil {
-			return err
-		}
-		key = &public
 	}
 	recalls, err := st.Report(ctx, in, key, out)
 	if err != nil {
@@ -118,6 +108,20 @@ func (p *program) report(ctx context.Context, st *kiosk.State, in *kiosk.Inciden
 	}
 	w.printf("%s to recall; %s: recall.json, revocation.json for the root holders, evidence\n", count(uint64(len(recalls)), "clearance", "clearances"), out)
 	return w.err
+}
+
+// enrolledKey is the public half of the station's enrolled key; nil if it has none.
+func enrolledKey(st *kiosk.State) (*clearance.StationKey, error) {
+	data, err := st.KeyBox(kiosk.EnrolledKey)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	box, err := keys.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	public, err := box.Public()
+	return &public, err
 }
 
 // incidentEnd goes through the daemon where there is one: the kernel tells it who asks.

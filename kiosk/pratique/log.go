@@ -57,7 +57,11 @@ func dataText(data audit.Data) string {
 		}
 		return fmt.Sprintf("NOT found: %s", joinWords(d.Failed))
 	case audit.Recalled:
-		return fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
+		text := fmt.Sprintf("clearance %s for %s (%s), by rules %s %d", d.Clearance.String()[:8], joinWords(d.Classes), d.Cause, d.Rules.Name, d.Rules.Version)
+		if d.Station != "" {
+			text += ", of station " + string(d.Station)
+		}
+		return text
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
 	case audit.Erased:

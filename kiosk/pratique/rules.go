@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,7 +94,18 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 			Problem  string   `json:"problem,omitempty"`
 			Stops    bool     `json:"stops"`
 			Recalled int      `json:"recalled"`
-		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), enrolled, fresh.Text, fresh.Stops, len(recalled)}
+			// Holding are those that devices take until their trust file names them.
+			Holding []jsonRecall `json:"holding"`
+		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), enrolled, fresh.Text, fresh.Stops, len(recalled), []jsonRecall{}}
+		missing, err := st.Unrevoked(recalled)
+		if err != nil {
+			return err
+		}
+		for _, r := range st.Holding(recalled) {
+			j := recallJSON(&r)
+			j.Revoked = new(!slices.ContainsFunc(missing, func(m kiosk.Recall) bool { return m.ID == r.ID }))
+			out.Holding = append(out.Holding, j)
+		}
 		if in.Meta != nil {
 			out.Pack, out.Source = packJSON(in.Meta), "installed"
 		}
@@ -111,6 +124,13 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 		}
 		if out.Recalled > 0 {
 			w.printf("  recalled %s: pratique rules recall\n", count(uint64(out.Recalled), "clearance", "clearances"))
+		}
+		for _, j := range out.Holding {
+			words := "the trust file names it"
+			if !*j.Revoked {
+				words = "NOT in the trust file: pratique rules recall --out DIR writes what the root holders need"
+			}
+			w.printf("    %s  for %s, by %s, until %s: %s\n", j.Code, printable(strings.Join(j.Classes, ", ")), printable(j.Station), j.Expires, words)
 		}
 		return w.err
 	})
@@ -263,6 +283,16 @@ type jsonRecall struct {
 	Version uint64   `json:"version"`
 	Cause   string   `json:"cause,omitempty"` // of the recall; absent if the clearance was not recalled
 	Items   uint64   `json:"items,omitempty"`
+	Revoked *bool    `json:"revoked,omitempty"` // by the trust file; of those that rules status lists
+}
+
+func recallJSON(r *kiosk.Recall) jsonRecall {
+	j := jsonRecall{ID: r.ID.String(), Code: r.Code, Station: r.Station, Classes: r.Classes, Expires: r.Expires.UTC().Format(timeFormat),
+		Rules: string(r.Rules.Name), Version: r.Rules.Version, Cause: r.Cause, Items: r.Items}
+	if !r.Issued.IsZero() {
+		j.Issued = r.Issued.UTC().Format(timeFormat)
+	}
+	return j
 }
 
 func (p *program) rulesRecall(ctx context.Context, args []string) (int, error) {
@@ -271,6 +301,7 @@ func (p *program) rulesRecall(ctx context.Context, args []string) (int, error) {
 	since := set.String("since", "", "list every clearance issued from `TIME` on, recalled or not")
 	until := set.String("until", "", "and before `TIME`")
 	name := set.String("pack", "", "and with the rules of `NAME[@VERSION]`, up to that version")
+	out := set.String("out", "", "`DIR` for recall.json and for revocation.json, which trust edit --revoke takes")
 	configFile, state := configFlag(set), stateFlag(set)
 	if err := parse(set, args, 0); err != nil {
 		return 0, err
@@ -287,29 +318,51 @@ func (p *program) rulesRecall(ctx context.Context, args []string) (int, error) {
 		if err != nil {
 			return err
 		}
-		out := &errWriter{w: p.stdout}
-		station := st.Key().Issuer
+		lines := &errWriter{w: p.stdout}
+		recalls := []jsonRecall{}
 		for _, r := range list {
-			j := jsonRecall{r.ID.String(), r.Code, station, r.Classes, "", r.Expires.UTC().Format(timeFormat), string(r.Rules.Name), r.Rules.Version, r.Cause, r.Items}
-			if !r.Issued.IsZero() {
-				j.Issued = r.Issued.UTC().Format(timeFormat)
-			}
+			j := recallJSON(&r)
+			recalls = append(recalls, j)
 			if *asJSON {
 				data, err := json.Marshal(j)
 				if err != nil {
 					return err
 				}
-				out.printf("%s\n", data)
+				lines.printf("%s\n", data)
 				continue
 			}
 			words := "not recalled"
 			if r.Cause != "" {
 				words = fmt.Sprintf("RECALLED (%s, %s)", r.Cause, count(r.Items, "item", "items"))
 			}
-			out.printf("%s  for %s, until %s, rules %s %d: %s\n", r.Code, strings.Join(r.Classes, ", "), j.Expires, printable(j.Rules), j.Version, words)
+			lines.printf("%s  for %s, by %s, until %s, rules %s %d: %s\n", r.Code, strings.Join(r.Classes, ", "), printable(j.Station), j.Expires, printable(j.Rules), j.Version, words)
 		}
-		return out.err
+		if *out == "" {
+			return lines.err
+		}
+		return errors.Join(lines.err, p.writeRevocation(st, list, recalls, *out))
 	})
+}
+
+// writeRevocation writes the recall list, for whoever looks after the equipment, and what the root holders are to take back.
+func (p *program) writeRevocation(st *kiosk.State, list []kiosk.Recall, recalls []jsonRecall, dir string) error {
+	key, err := enrolledKey(st)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return usagef("%v", err)
+	}
+	revocation, left := st.RevocationOf(list, "recall", key)
+	if err := kiosk.WriteLists(dir, map[string]any{"recall.json": recalls, "revocation.json": revocation}); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stderr, "%s to look after in %s/recall.json; %d of them still hold, for the root holders: pratique trust edit --revoke %s/revocation.json\n",
+		count(uint64(len(recalls)), "clearance", "clearances"), dir, len(revocation.IDs), dir)
+	if left > 0 {
+		fmt.Fprintf(p.stderr, "A trust file cannot name %d more: revoke the station's key too (--revoke-station)\n", left)
+	}
+	return nil
 }
 
 func windowOf(since, until, name string) (kiosk.Window, error) {

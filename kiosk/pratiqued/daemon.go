@@ -259,6 +259,7 @@ func (d *daemon) checkup(ctx context.Context) {
 	d.health.set("roster", d.people.ailment())
 	d.health.set("key", d.keyAilment())
 	d.health.set("trust", d.trustAilment())
+	d.health.set("recall", d.recallAilment())
 	none := ailment{}
 	if len(d.ports()) == 0 {
 		none = ailment{"No port is configured, so nothing can be plugged in.", false}

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pratique/kiosk"
@@ -21,6 +23,8 @@ type rulePacks struct {
 	cfg kiosk.PackConfig
 	mu  sync.Mutex // held while a pack is tried and put in force
 	in  kiosk.InForce
+
+	recalls atomic.Pointer[[]kiosk.Recall] // what was recalled
 }
 
 // loadPacks finds the pack in force, and makes up for what a crash cut off after one was installed.
@@ -34,9 +38,8 @@ func (d *daemon) loadPacks(ctx context.Context) error {
 		return err
 	}
 	recalls, err := d.state.Settle(ctx, in)
-	d.tellRecalls(recalls)
 	d.packs.in = in
-	return err
+	return errors.Join(err, d.tellRecalls(ctx, recalls))
 }
 
 // try has the canary scanned with a pack, and says in the station's state what came of it.
@@ -95,7 +98,10 @@ func (d *daemon) install(ctx context.Context, try func(kiosk.PackConfig) (kiosk.
 	if err != nil {
 		return localapi.Pack{}, err
 	}
-	d.tellRecalls(recalls)
+	if err := d.tellRecalls(ctx, recalls); err != nil { // the pack is in force all the same
+		d.log.Error("what was recalled cannot be read", "error", err)
+	}
+	d.health.set("recall", d.recallAilment())
 	d.checkPack(ctx)
 	return localapi.Pack{Name: in.Name, Version: in.Version, Recalled: uint64(len(recalls))}, nil
 }
@@ -188,7 +194,7 @@ func (d *daemon) checkPack(ctx context.Context) {
 	now, err := d.state.Installed(d.packs.cfg)
 	if have := installedAs(in); err == nil && now != have {
 		if in, err = d.state.Packs(d.packs.cfg); err == nil {
-			err = d.swap(ctx, in)
+			err = errors.Join(d.swap(ctx, in), d.tellRecalls(ctx, nil))
 		}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -210,8 +216,46 @@ func installedAs(in kiosk.InForce) string {
 	return in.Meta.SHA256
 }
 
-func (d *daemon) tellRecalls(recalls []kiosk.Recall) {
-	if len(recalls) > 0 {
-		d.log.Warn("clearances were recalled", "count", len(recalls))
+// tellRecalls says what was recalled just now, and keeps what was recalled in all. A name in the journal is that of a clearance,
+// of equipment or of a station.
+func (d *daemon) tellRecalls(ctx context.Context, recalls []kiosk.Recall) error {
+	for i := range recalls {
+		if i == maxTold {
+			d.log.Warn("more clearances were recalled", "count", len(recalls)-maxTold)
+			break
+		}
+		r := &recalls[i]
+		d.log.Warn("a clearance was recalled", "clearance", r.Code, "classes", strings.Join(r.Classes, ","), "station", r.Station, "cause", r.Cause)
 	}
+	all, err := d.state.Recalled(ctx)
+	if err == nil {
+		d.packs.recalls.Store(&all)
+	}
+	return err
+}
+
+// maxTold bounds the clearances that are named where the command line and the log have them all.
+const maxTold = 5
+
+// recallAilment says which recalled clearances devices would still take, because the trust file does not name them. It stops
+// nothing: what is screened now is screened with the rules that know better.
+func (d *daemon) recallAilment() ailment {
+	all := d.packs.recalls.Load()
+	if all == nil || len(*all) == 0 {
+		return ailment{}
+	}
+	missing, err := d.state.Unrevoked(*all)
+	if err != nil || len(missing) == 0 { // a trust file that cannot be read is said elsewhere
+		return ailment{}
+	}
+	var names []string
+	for _, r := range missing[:min(len(missing), maxTold)] {
+		names = append(names, fmt.Sprintf("%s (for %s, by %s)", r.Code, strings.Join(r.Classes, ", "), r.Station))
+	}
+	more := ""
+	if n := len(missing) - len(names); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return ailment{"Recalled, and not yet in the trust file: clearance " + strings.Join(names, "; ") + more +
+		". pratique rules recall --out DIR writes what the root holders need.", false}
 }
