@@ -22,9 +22,8 @@ var plan = map[string][]string{
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/config":       {"kiosk/usb", "rules", "github.com/BurntSushi/toml"},
-	"kiosk/keyhelper":    {"kiosk/keys/p11", "scanner/frame", "github.com/miekg/pkcs11"},
-	"kiosk/keys":         {"kiosk/clearance", "kiosk/keys/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
-	"kiosk/keys/p11":     {}, // what keyhelper and its user agree on
+	"kiosk/keyhelper":    {"rules/p11", "scanner/frame", "github.com/miekg/pkcs11"},
+	"kiosk/keys":         {"kiosk/clearance", "rules/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/mod", "golang.org/x/sys", "golang.org/x/term"},
 	"kiosk/pratiqued":    {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
@@ -44,8 +43,9 @@ var plan = map[string][]string{
 	"rules/blocklist":    {"golang.org/x/sys"},
 	"rules/check":        {"rules", "rules/blocklist", "rules/split", "rules/yara", "scanner/report", "scanner/slot", "scanner/structure", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"rules/feed":         {},
+	"rules/p11":          {"scanner/frame"}, // what keyhelper and its users agree on
 	"rules/pack":         {"rules", "scanner/report", "github.com/theupdateframework/go-tuf/v2", "github.com/secure-systems-lab/go-securesystemslib"},
-	"rules/rulepack":     {"rules", "rules/baseline", "rules/check", "rules/feed", "rules/pack", "scanner/slot", "golang.org/x/crypto", "golang.org/x/term"},
+	"rules/rulepack":     {"rules", "rules/baseline", "rules/check", "rules/feed", "rules/p11", "rules/pack", "scanner/slot", "golang.org/x/crypto", "golang.org/x/term"},
 	"rules/split":        {"scanner/slot"},
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
 	"scanner":            {"rules/blocklist", "scanner/carry", "scanner/container", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},

@@ -1,7 +1,7 @@
 // Command keyhelper signs with a key in a PKCS#11 token, for pratiqued and pratique, which start it.
 //
 // It holds the vendor's library, which is C of unknown quality and may talk to a card reader or a network: so it is a process
-// of its own, and holds nothing else. What it is asked and answers is in package kiosk/keys/p11. It trusts who started it and
+// of its own, and holds nothing else. What it is asked and answers is in package rules/p11. It trusts who started it and
 // the library; it writes no file, and ends when its standard input does.
 //
 // Keys are made in the token and cannot be taken out of it (CKA_EXTRACTABLE is false). The seed of a station's post-quantum
@@ -21,7 +21,7 @@ import (
 
 	"github.com/miekg/pkcs11"
 
-	"pratique/kiosk/keys/p11"
+	"pratique/rules/p11"
 	"pratique/scanner/frame"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"pratique/kiosk/keys/p11"
+	"pratique/rules/p11"
 	"pratique/scanner/frame"
 )
 

@@ -1,5 +1,6 @@
-// Package p11 is what the keyhelper program and its user agree on: messages of package frame over the helper's standard
-// input and output, one reply to each request, in order.
+// Package p11 is what the keyhelper program and its users agree on: messages of package frame over the helper's standard
+// input and output, one reply to each request, in order; and Helper, the users' half. A station keeps its key in a token so, and a
+// person of the security team the key that signs rule packs.
 //
 // The helper loads the library of a token's vendor: C code of unknown quality that must never be in the process that decides.
 // So it is a process of its own, which gets a PIN, a digest to sign or a new seed, and gives a public key, a signature or the
