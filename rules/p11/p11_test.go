@@ -17,6 +17,8 @@ func TestARequestHasWhatItsVerbTakesAndNothingElse(t *testing.T) {
 		{Verb: Make, Object: object(16), Seed: object(32)},
 		{Verb: Find, Object: object(16)},
 		{Verb: Sign, Object: object(16), Digest: object(32)},
+		{Verb: MakeEd, Object: object(16)}, {Verb: FindEd, Object: object(16)},
+		{Verb: SignEd, Object: object(16), Text: object(1)}, {Verb: SignEd, Object: object(16), Text: object(MaxText)},
 	}
 	for _, r := range good {
 		if err := r.Check(); err != nil {
@@ -33,6 +35,9 @@ func TestARequestHasWhatItsVerbTakesAndNothingElse(t *testing.T) {
 		{Verb: Make, Object: object(15)}, {Verb: Make, Object: object(16), Seed: object(31)}, {Verb: Make, Object: object(16), Digest: object(32)},
 		{Verb: Find}, {Verb: Find, Object: object(16), Seed: object(32)}, {Verb: Find, Object: object(16), PIN: []byte("1")},
 		{Verb: Sign, Object: object(16)}, {Verb: Sign, Object: object(16), Digest: object(33)}, {Verb: Sign, Digest: object(32)},
+		{Verb: MakeEd, Object: object(16), Seed: object(32)}, {Verb: MakeEd}, {Verb: FindEd, Object: object(16), Text: object(1)},
+		{Verb: SignEd, Object: object(16)}, {Verb: SignEd, Object: object(16), Text: object(MaxText + 1)}, {Verb: SignEd, Text: object(1)},
+		{Verb: SignEd, Object: object(16), Text: object(1), Digest: object(32)}, {Verb: Sign, Object: object(16), Digest: object(32), Text: object(1)},
 	} {
 		if r.Check() == nil {
 			t.Errorf("%+v was taken", r)
@@ -50,6 +55,8 @@ func TestAReplyHasWhatWasAskedFor(t *testing.T) {
 		{Make, Reply{Point: object(65)}, true}, {Make, Reply{}, false}, {Make, Reply{Point: object(65), Seed: object(32)}, false},
 		{Find, Reply{Point: object(65), Seed: object(32)}, true}, {Find, Reply{Point: object(65)}, true}, {Find, Reply{Point: object(65), Seed: object(33)}, false},
 		{Sign, Reply{Signature: object(64)}, true}, {Sign, Reply{Signature: object(63)}, false}, {Sign, Reply{}, false},
+		{MakeEd, Reply{Point: object(32)}, true}, {MakeEd, Reply{Point: object(65)}, false}, {FindEd, Reply{}, false}, {Make, Reply{Point: object(32)}, false},
+		{FindEd, Reply{Point: object(32), Seed: object(32)}, false}, {SignEd, Reply{Signature: object(64)}, true}, {SignEd, Reply{Point: object(32)}, false},
 		{Sign, Failure(errors.New("no")), true}, {Sign, Failure(errors.New(strings.Repeat("ä", 200))), true}, {Sign, Failure(errors.New("")), true},
 		{Sign, Reply{Error: "no", Signature: object(64)}, false}, {Sign, Reply{Error: strings.Repeat("x", 300)}, false},
 	} {
@@ -75,10 +82,10 @@ func FuzzMessages(f *testing.F) {
 				t.Errorf("%+v", q)
 			}
 		}
-		for _, verb := range []Verb{Open, Make, Find, Sign} {
+		for verb, point := range map[Verb]int{Open: 0, Make: 65, Find: 65, Sign: 0, MakeEd: 32, FindEd: 32, SignEd: 0} {
 			var r Reply
 			if frame.Unmarshal(data, &r) == nil && r.Check(verb) == nil && r.Error == "" {
-				if verb == Sign && len(r.Signature) != 64 || verb != Sign && verb != Open && len(r.Point) != 65 {
+				if (verb == Sign || verb == SignEd) != (len(r.Signature) == 64) || len(r.Point) != point {
 					t.Errorf("%s: %+v", verb, r)
 				}
 			}

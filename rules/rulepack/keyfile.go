@@ -73,18 +73,23 @@ func newKey(name string, passphrase []byte) (public, private []byte, err error) 
 	if _, err := rand.Read(salt); err != nil {
 		return nil, nil, err
 	}
-	about := fmt.Sprintf("name %s\npublic %x\n", name, pub)
-	head := fmt.Sprintf("%s\n%ssalt %x\n", privateHead, about, salt)
+	public = publicFile(pack.Key{Name: name, Public: pub})
+	head := fmt.Sprintf("%s\nname %s\npublic %x\nsalt %x\n", privateHead, name, pub, salt)
 	gcm, err := sealer(passphrase, salt)
 	if err != nil {
 		return nil, nil, err
 	}
 	sealed := gcm.Seal(nil, make([]byte, gcm.NonceSize()), key.Seed(), []byte(head))
 	private = fmt.Appendf(nil, "%ssealed %x\n", head, sealed)
-	if _, err := parsePublic([]byte(publicHead + "\n" + about)); err != nil {
+	if _, err := parsePublic(public); err != nil {
 		return nil, nil, fmt.Errorf("the name %q cannot be written into a key: %w", name, err)
 	}
-	return []byte(publicHead + "\n" + about), private, nil
+	return public, private, nil
+}
+
+// publicFile is the file that goes to whoever makes the repository.
+func publicFile(k pack.Key) []byte {
+	return fmt.Appendf(nil, "%s\nname %s\npublic %x\n", publicHead, k.Name, k.Public)
 }
 
 func sealer(passphrase, salt []byte) (cipher.AEAD, error) {

@@ -7,14 +7,15 @@
 //	rulepack test [--clean DIR]... DIR
 //	rulepack bench [--corpus DIR] [--top N] [--per-mb TIME] [--per-file TIME] [--worst TIME] DIR
 //	rulepack import [--format FORMAT] [--pack DIR] [--clean DIR]... [-o FILE] FEED
-//	rulepack keys new --name NAME -o FILE
+//	rulepack keys new [--pkcs11 LIBRARY --token LABEL] --name NAME -o FILE
 //	rulepack init --root FILE... --signer FILE... --publisher FILE... --to DIR
 //	rulepack build [--version N] [--not-after DATE] -o FILE DIR
-//	rulepack sign --key FILE PACK|DIR
-//	rulepack publish --key FILE [--days N] [--carry STICK] --to DIR [PACK [SIGNATURES...]]
+//	rulepack sign [--pkcs11 LIBRARY] --key FILE PACK|DIR
+//	rulepack publish [--pkcs11 LIBRARY] --key FILE [--days N] [--carry STICK] --to DIR [PACK [SIGNATURES...]]
 //	rulepack inspect [--root FILE] [--store DIR] [--json] PATH
 //
-// A pack travels from person to person with its signature file, PACK.sig; no private key ever leaves its owner. It opens no
+// A pack travels from person to person with its signature file, PACK.sig; no private key ever leaves its owner. One that is in a
+// token never leaves that: keyhelper, which is beside this program, holds the library of the token's vendor. It opens no
 // connection: a repository is a folder, and a stick carries it to the kiosks.
 //
 // Data goes to standard output, words to standard error. Exit codes: 0 done, or a kiosk would take it; 3 refused, or a kiosk
@@ -33,6 +34,7 @@ import (
 	"strings"
 	"syscall"
 
+	"pratique/rules/p11"
 	"pratique/rules/pack"
 )
 
@@ -49,6 +51,7 @@ type program struct {
 	stdin  *os.File
 	stdout io.Writer
 	stderr io.Writer
+	helper string // the keyhelper program
 }
 
 type verb struct {
@@ -76,7 +79,7 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == compileVerb {
 		os.Exit(compileInChild())
 	}
-	p := &program{os.Stdin, os.Stdout, os.Stderr}
+	p := &program{os.Stdin, os.Stdout, os.Stderr, helperBeside()}
 	code := p.main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -150,6 +153,10 @@ func (p *program) fail(err error) int {
 		code, hint = exitUsage, "rulepack --help lists the verbs, rulepack VERB --help their flags"
 	case errors.As(err, &refusal):
 		code, hint = exitRefused, hints[refusal.Reason]
+	case errors.Is(err, p11.ErrToken):
+		hint = "the token must be plugged in, its label and PIN right, and keyhelper beside rulepack; a token locks itself after a few wrong PINs"
+	case errors.Is(err, errTokenFile):
+		hint = "--pkcs11 names the library of the token's vendor"
 	case errors.Is(err, errPassphrase):
 		hint = "the passphrase is the one that the key was made with"
 	case errors.Is(err, fs.ErrNotExist):

@@ -94,11 +94,15 @@ func FuzzKeyFiles(f *testing.F) {
 	}
 	f.Add(public)
 	f.Add(private)
+	f.Add((&tokenKey{pack.Key{Name: "Dora Smith", Public: make([]byte, ed25519.PublicKeySize)}, "label", make([]byte, objectBytes)}).encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if key, err := parsePublic(data); err == nil && key.Check() != nil {
 			t.Error("taken, and no key")
 		}
 		_, _ = fields(data, privateHead, "name", "public", "salt", "sealed")
+		if key, err := parseToken(data); err == nil && (key.Check() != nil || len(key.object) != objectBytes || !bytes.Equal(key.encode(), data)) {
+			t.Error("taken, and no key in a token, or one in two spellings")
+		}
 	})
 }
 
@@ -122,13 +126,13 @@ func TestRefusalsHaveTheirOwnExitCode(t *testing.T) {
 		{errHelp, exitOK, ""},
 	} {
 		var words bytes.Buffer
-		p := &program{null, &words, &words}
+		p := &program{stdin: null, stdout: &words, stderr: &words}
 		if code := p.fail(c.err); code != c.code || !bytes.Contains(words.Bytes(), []byte(c.hint)) {
 			t.Errorf("%v: exit code %d, %q", c.err, code, words.String())
 		}
 	}
 	var words bytes.Buffer
-	p := &program{null, &words, &words}
+	p := &program{stdin: null, stdout: &words, stderr: &words}
 	if code := p.main(context.Background(), []string{"dance"}); code != exitUsage {
 		t.Errorf("no such verb: %d", code)
 	}

@@ -72,6 +72,7 @@ func (p *program) sign(ctx context.Context, args []string) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		defer key.close()
 		done, err := pack.SignDrafts(target, key.Key, key)
 		if err != nil {
 			return 0, err
@@ -90,6 +91,7 @@ func (p *program) sign(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer key.close()
 	if err := signed.Sign(key.Key, key, time.Now()); err != nil {
 		return 0, err
 	}
@@ -170,6 +172,7 @@ func (p *program) publish(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer key.close()
 	pub.Key, pub.Signer = key.Key, key
 	waiting, err := pack.Publish(ctx, *to, pub)
 	if err != nil {
