@@ -1,6 +1,7 @@
 package kiosk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -328,7 +329,9 @@ func TestT14_PacksOnSticksThatAreOldOrForgedAreRefused(t *testing.T) {
 		words string
 	}{
 		{"an older pack", old, rulepack.Older, "older than what this station has seen"},
-		{"another team's", filesOf(t, strangers(t)), rulepack.Changed, ""},
+		{"another team's", filesOf(t, strangers(t)), rulepack.Changed, "the repository is another team's"},
+		{"one signature of two cut out", swap(filesOf(t, repository), "rules.json", cutSignature(t, dataOf(filesOf(t, repository), "rules.json"))), rulepack.Changed, "it was changed or comes from another publication"},
+		{"another product", swap(filesOf(t, repository), "rules.json", bytes.Replace(dataOf(filesOf(t, repository), "rules.json"), []byte(rulepack.Product), []byte("submarin"), 1)), rulepack.Changed, "it was changed or comes from another publication"},
 		{"a swapped pack", filesOf(t, changed(t, repository)), rulepack.Changed, "the pack is not the one that was signed"},
 		{"a replayed timestamp", swap(filesOf(t, repository), "timestamp.json", dataOf(old, "timestamp.json")), rulepack.Older, "older than what this station has seen"},
 		{"a timestamp that grew", swap(filesOf(t, repository), "timestamp.json", append(slices.Clone(timestamp), make([]byte, 1<<20)...)), rulepack.TooLarge, "has more than 65536 bytes"},
@@ -339,6 +342,9 @@ func TestT14_PacksOnSticksThatAreOldOrForgedAreRefused(t *testing.T) {
 			x.refusedOn(t, fatStick(t, test.files), gateSignature, string(test.code), test.words)
 		})
 	}
+	x.s.now = func() time.Time { return time.Now().Add(85 * 24 * time.Hour) }
+	x.refusedOn(t, fatStick(t, filesOf(t, repository)), gateSignature, string(rulepack.Expired), "the publisher's date (timestamp) ran out on")
+	x.s.now = time.Now
 	for i, test := range []struct{ name, gate, words, file, text string }{
 		{"a pack that finds nothing", "canary", "was not found", "yara/test.yar", "rule nothing { strings: $a = \"no such words\" condition: $a }\n"},
 		{"a pack that matches everything", "goodware", "The rule everything matches", "yara/test.yar", eicarRule + "rule everything { condition: true }\n"},
@@ -347,6 +353,16 @@ func TestT14_PacksOnSticksThatAreOldOrForgedAreRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { x.refusedOn(t, fatStick(t, x.stick()), test.gate, codeGate, test.words) })
 	}
 	x.sound()
+}
+
+// cutSignature takes the first signature out of a metadata file.
+func cutSignature(t testing.TB, data []byte) []byte {
+	t.Helper()
+	from, to := bytes.IndexByte(data, '{')+len(`{"signatures":[`), bytes.Index(data, []byte("},{"))+2
+	if to < from {
+		t.Fatalf("no two signatures in %.200s", data)
+	}
+	return slices.Delete(bytes.Clone(data), from, to)
 }
 
 func dataOf(files []stick.File, name string) []byte {

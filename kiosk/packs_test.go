@@ -145,7 +145,7 @@ func TestT15_ABadPackFailsAtItsGateAndTheOldOneStays(t *testing.T) {
 		files             map[string]string
 	}{
 		{"that finds nothing", "canary", "was not found", map[string]string{"yara/test.yar": "rule nothing { strings: $a = \"no such words\" condition: $a }\n"}},
-		{"without rules", "compile", "", map[string]string{"yara/test.yar": ""}},
+		{"without rules", "compile", "there is no rule in the rule set", map[string]string{"yara/test.yar": ""}},
 		{"that finds only whole files", "canary", "inside a ZIP", map[string]string{"yara/test.yar": "rule e { strings: $a = \"X5O!P%@AP\" condition: $a at 0 }\n"}},
 		{"that only warns", "canary", "was not found", map[string]string{"yara/test.yar": "rule e { meta: severity = \"warn\" strings: $a = \"EICAR-STANDARD-\" condition: $a }\n"}},
 		{"that matches everything", "goodware", "The rule everything matches", map[string]string{"yara/test.yar": eicarRule + "rule everything { condition: true }\n"}},
@@ -154,7 +154,7 @@ func TestT15_ABadPackFailsAtItsGateAndTheOldOneStays(t *testing.T) {
 		{"with a clean file that it finds", "goodware", "ours.txt", map[string]string{"clean/ours.txt": "an EICAR-STANDARD- text"}},
 		{"with a sample that it misses", "samples", "does not match the rule lost", map[string]string{
 			"yara/more.yar": "rule lost { strings: $a = \"lost words\" condition: $a }\n", "samples/a.toml": "[[sample]]\nname = \"a.txt\"\nrules = [\"lost\"]\nparts = [{ text = \"x\" }]\n"}},
-		{"with rules that do not compile", "compile", "", map[string]string{"yara/test.yar": "rule broken {\n"}},
+		{"with rules that do not compile", "compile", "yara/test.yar: error: syntax error", map[string]string{"yara/test.yar": "rule broken {\n"}},
 		{"with a line that is no hash", "compile", "blocklist", map[string]string{"hashes.txt": "no hash\n"}},
 		{"that runs for ever", "budget", "took too long", map[string]string{"yara/test.yar": slowRule}},
 		{"without the station's class", "policy", "general", map[string]string{"policy/general.toml": ""}},
@@ -190,20 +190,20 @@ func TestT14_PacksThatAreOldOrForgedAreRefusedInWordsAndLogged(t *testing.T) {
 	x.install()
 	x.publish(3, nil)
 	for _, test := range []struct {
-		name, code string
-		folder     string
+		name, code, words string
+		folder            string
 	}{
-		{"an older stick", "older", old},
-		{"an empty folder", "no-repository", t.TempDir()},
-		{"another team's", "changed", strangers(t)},
-		{"a changed pack", "changed", changed(t, x.Dir)},
+		{"an older stick", "older", "older than what this station has seen", old},
+		{"an empty folder", "no-repository", "(timestamp) is missing", t.TempDir()},
+		{"another team's", "changed", "the repository is another team's", strangers(t)},
+		{"a changed pack", "changed", "the pack is not the one that was signed", changed(t, x.Dir)},
 	} {
 		_, _, err := x.s.Install(t.Context(), test.folder, "path", x.cfg)
 		var refused *PackRefused
 		if !errors.As(err, &refused) || refused.Gate != gateSignature {
 			t.Fatalf("%s: %v", test.name, err)
 		}
-		if refused.Code != test.code {
+		if refused.Code != test.code || !strings.Contains(refused.Text, test.words) {
 			t.Errorf("%s is refused as %s: %s", test.name, refused.Code, refused.Text)
 		}
 		if in := x.inForce(); in.Version != 2 {

@@ -162,7 +162,7 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 	verbs := []Request{{Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
-		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbEnd}, {Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
+		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbInstall, Port: "p"}, {Verb: VerbEnd}, {Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
 		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"},
 		{Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
 	for role, may := range map[Roles]string{
@@ -202,6 +202,7 @@ func TestRequestsThatBreakTheRulesAreRefused(t *testing.T) {
 	long := strings.Repeat("x", maxWord+1)
 	for _, r := range []Request{{}, {Verb: "delete"}, {Verb: VerbStatus, Port: "x"}, {Verb: VerbIssue}, {Verb: VerbIssue, Port: "x"}, {Verb: VerbIssue, Class: "x"},
 		{Verb: VerbIssue, Port: long, Class: "x"}, {Verb: VerbIssue, Port: "x", Class: long}, {Verb: VerbEject}, {Verb: VerbEject, Port: "x", Class: "y"},
+		{Verb: VerbInstall}, {Verb: VerbInstall, Port: "x", Path: "/y"}, {Verb: VerbInstall, Port: long}, {Verb: VerbInstall, Path: "y"},
 		{Verb: VerbSessions, Max: -1}, {Verb: VerbSessions, Max: MaxSessions + 1}, {Verb: VerbStatus, Max: 1},
 		{Verb: VerbSignIn}, {Verb: VerbSignIn, Number: "1"}, {Verb: VerbSignIn, PIN: "1234567890123"}, {Verb: VerbStatus, PIN: "1"}, {Verb: VerbGuest, Company: "x"},
 		{Verb: VerbOverride, Port: "x", Class: "y"}, {Verb: VerbOverride, Port: "x", Class: "y", Reason: "because"}} {
