@@ -20,12 +20,14 @@ var (
 	stationUser = &wire.User{UID: 900, GID: 900, Groups: []uint32{900}}
 	staffUser   = &wire.User{UID: 1000, GID: 1000, Groups: []uint32{1000}} // on the roster, for general and imaging
 	auditor     = &wire.User{UID: 1001, GID: 911, Groups: []uint32{911}}   // who may ask for the state
+	security    = &wire.User{UID: 1002, GID: 910, Groups: []uint32{910}}   // who may bring rule packs
 )
 
 const (
 	gateSocket  = "/run/usbgate.sock"
 	configFile  = "/etc/pratique/station.toml"
 	rosterFile  = "/etc/pratique/roster.toml"
+	rootFile    = "/etc/pratique/root.json"
 	sockets     = 4 // sockets for media in the guest: 1-N and 2-N are the halves of one
 	stationTime = time.Minute
 )
@@ -76,7 +78,12 @@ func (p portState) String() string {
 }
 
 // StartStation starts usbgate's socket, the daemon, and a screen that watches it.
-func StartStation() Step {
+func StartStation() Step { return startStation(nil) }
+
+// StartStationOf starts a station that takes the rule packs of a security team, whose root file this is.
+func StartStationOf(root []byte) Step { return startStation(root) }
+
+func startStation(root []byte) Step {
 	return Step{"start the station", func(ctx context.Context, r *Rig) error {
 		r.Station = &Station{}
 		g := r.Guest
@@ -93,6 +100,9 @@ func StartStation() Step {
 		// QEMU lets nothing into the other half of a port that is in use, so one socket is made of the halves of two.
 		port("1-5", sockets+1)
 		port("2-6", sockets+1)
+		if root != nil {
+			config += fmt.Sprintf("[rules]\nroot = %q\n", rootFile)
+		}
 		roster := fmt.Sprintf("[[person]]\nid = \"p-1\"\nname = \"Test\"\nuid = %d\nclasses = [\"general\", \"imaging\"]\n", staffUser.UID)
 		for _, dir := range []string{"/etc/pratique", stateDir, "/run/pratique"} {
 			if err := g.MakeDir(ctx, dir, 0o755, stationUser); err != nil {
@@ -100,6 +110,9 @@ func StartStation() Step {
 			}
 		}
 		err := errors.Join(g.WriteFile(ctx, configFile, []byte(config), 0o644, nil), g.WriteFile(ctx, rosterFile, []byte(roster), 0o644, nil))
+		if root != nil {
+			err = errors.Join(err, g.WriteFile(ctx, rootFile, root, 0o644, nil))
+		}
 		if err != nil {
 			return err
 		}
@@ -286,6 +299,17 @@ func RefusedWith(port, code string) Step {
 		_, up, err := r.port(ctx, port, "refused "+code, func(p portState) bool { return p.State == "refused" && p.Refusal != nil && p.Refusal.Code == code })
 		if err == nil {
 			r.Note("%s: refused %.2f s after the kernel's uevent", port, up-r.lastUevent(up, port, "add"))
+		}
+		return err
+	}}
+}
+
+// InstallFrom has somebody ask for the rule pack on the medium in a port, and holds what the command line ends with and says.
+func InstallFrom(port string, user *wire.User, code int, words string) Step {
+	return Step{"install from " + port, func(ctx context.Context, r *Rig) error {
+		end, err := r.Guest.Run(ctx, user, Programs+"/pratique", "rules", "install", "--port", port, "--state", stateDir)
+		if err == nil && (end.Code != code || !strings.Contains(end.Stdout+end.Stderr, words)) {
+			err = fmt.Errorf("it ends with %d, not %d with %q: %s%s; the journal:\n%s", end.Code, code, words, end.Stdout, end.Stderr, r.journal())
 		}
 		return err
 	}}

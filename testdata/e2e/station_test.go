@@ -44,8 +44,9 @@ func image(name string, write func(path string) error) func(*Rig) ([]Thing, erro
 }
 
 // plainExFAT is a volume without a partition table.
-func plainExFAT(path string) error {
-	const size = 32 << 20
+func plainExFAT(path string) error { return writeExFAT(path, 32<<20, stick.CleanFiles()) }
+
+func writeExFAT(path string, size int64, files []stick.File) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func plainExFAT(path string) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	_, err = stick.WriteExFAT(f, stick.ExFAT{Bytes: size, Label: "TEST"}, stick.CleanFiles())
+	_, err = stick.WriteExFAT(f, stick.ExFAT{Bytes: size, Label: "TEST"}, files)
 	return err
 }
 
