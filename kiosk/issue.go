@@ -290,8 +290,8 @@ func (c *Clearance) Save(dir string) error {
 const trustAge = 24 * time.Hour
 
 // publishTrust keeps demo.trust whole, recent, naming the station's present key and what was recalled. now says that
-// something was recalled that it cannot name yet. An enrolled station has no trust file of its own: its security team signs
-// one, with what "pratique rules recall" lists.
+// something was recalled that it cannot name yet. An enrolled station has no trust file of its own: its site's root
+// holders sign one, with what "pratique rules recall --out" lists (revoke.go).
 func (s *State) publishTrust(ctx context.Context, now bool) error {
 	if !s.station.Demo() {
 		return nil

@@ -52,6 +52,7 @@ var (
 		{"media, changed and scanned", "./scanner", "TestT03_MutatedMediaNeverBreakTheStream", []string{"-mutants", "2000"}},
 		{"containers of every format, changed and opened", "./scanner/container", "TestT07_MutatedContainersNeverBreakTheUnpacker", []string{"-mutants", "1000000"}},
 		{"bombs", "./scanner/container", "TestT07_BombsEndInWordsAndInBoundedMemory", nil},
+		{"sticks with a rule pack, changed and carried off", "./scanner", "TestMutatedSticksAreCarriedOrRefused", []string{"-mutants", "2000"}},
 		{"media that change one block in ten thousand, in a thousand, in a hundred", "./scanner", "TestT04_RareChangesAreSeenAsOftenAsStated", []string{"-liars", "3000"}},
 		{"rules that are split and all rules, on the same content", "./rules/yara", "TestSplitRulesMatchTheSame", []string{"-share", "1"}},
 		{"random conditions, split and not", "./rules/yara", "TestRandomConditionsMatchTheSameWhenSplit", []string{"-share", "1"}},
