@@ -153,3 +153,34 @@ func TestRecallLooksAtIssuedClearancesOnly(t *testing.T) {
 		t.Fatalf("%v %v", listed, err)
 	}
 }
+
+// What a site's root holders are asked to take back is what devices would still take, and no more than a file can name.
+func TestARevocationNamesWhatStillHolds(t *testing.T) {
+	x := newTeam(t)
+	now := time.Now()
+	recall := func(n int, station string, expires time.Duration) Recall {
+		return Recall{ID: audit.ID{0: byte(n), 1: byte(n >> 8), 15: 1}, Station: station, Issued: now.Add(time.Duration(n) * time.Second), Expires: now.Add(expires), Cause: causeHash}
+	}
+	list := []Recall{recall(1, "kiosk-1", time.Hour), recall(2, "kiosk-1", -time.Hour), recall(3, x.s.Key().Issuer, time.Hour)}
+	if missing, err := x.s.Unrevoked(list); err != nil || len(missing) != 0 {
+		t.Errorf("a station without a site: %v %v", missing, err)
+	}
+	x.enrol()
+	if missing, err := x.s.Unrevoked(list); err != nil || len(missing) != 1 || missing[0].ID != list[0].ID {
+		t.Errorf("%+v %v", missing, err)
+	}
+	rev, left := x.s.RevocationOf(list, "recall", nil)
+	if left != 0 || len(rev.IDs) != 2 || rev.IDs[0] != list[0].ID.String() || !rev.Since.Equal(list[0].Issued) || rev.Version != 1 {
+		t.Errorf("%+v, %d left", rev, left)
+	}
+	var many []Recall
+	for n := range clearance.MaxRevoked + 7 {
+		many = append(many, recall(n, "kiosk-1", time.Hour))
+	}
+	if rev, left := x.s.RevocationOf(many, "recall", nil); left != 7 || len(rev.IDs) != clearance.MaxRevoked || rev.IDs[0] != many[7].ID.String() {
+		t.Errorf("%d ids, %d left", len(rev.IDs), left)
+	}
+	if rev, _ := x.s.RevocationOf(nil, "recall", nil); rev.IDs == nil {
+		t.Error("no list at all")
+	}
+}

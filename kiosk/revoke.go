@@ -20,8 +20,8 @@ func (s *State) Holding(recalls []Recall) []Recall {
 	return slices.DeleteFunc(slices.Clone(recalls), func(r Recall) bool { return r.Cause == "" || !r.Expires.After(now) })
 }
 
-// Unrevoked are those of the recalled clearances that would still hold and that the site's trust file does not name. A station
-// without a site has none: what it signs with its demonstration key its own trust file names.
+// Unrevoked are those of the recalled clearances that would still hold and that the site's trust file does not name. What was
+// signed with the demonstration key is none of them: no device of a site takes it, and the station's own trust file names it.
 func (s *State) Unrevoked(recalls []Recall) ([]Recall, error) {
 	enrolled, err := s.Enrolled()
 	if err != nil || !enrolled {
@@ -32,7 +32,7 @@ func (s *State) Unrevoked(recalls []Recall) ([]Recall, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(s.Holding(recalls), func(r Recall) bool {
-		return t != nil && slices.Contains(t.Revoked, [16]byte(r.ID))
+		return s.station.Demo() && r.Station == s.station.Issuer() || t != nil && slices.Contains(t.Revoked, [16]byte(r.ID))
 	}), nil
 }
 
