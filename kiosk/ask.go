@@ -45,7 +45,7 @@ func (st *Station) Issue(ctx context.Context, id, class string, person Person) (
 			return localapi.Answer{}, errGone
 		}
 		if !slices.Contains(person.Classes, class) {
-			st.deny(p, class, person)
+			st.deny(p, class, person, "class")
 			st.mu.Unlock()
 			return localapi.Answer{}, errDenied
 		}
@@ -103,7 +103,7 @@ func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.An
 		answer := p.session.answer(p.ID, class, d)
 		return nil, &answer, nil
 	case issued:
-		if p.ask == nil || p.ask.class != class {
+		if p.ask == nil || p.ask.class != class || p.ask.red != nil { // who asks for a clearance is not given an override
 			return nil, nil, errSecond
 		}
 		return p.ask, nil, nil // the same answer again
@@ -117,11 +117,11 @@ func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.An
 
 // deny enters that somebody asked who may not, once for each session, class and person: a client that asks without end
 // does not fill the log. The lock is held.
-func (st *Station) deny(p *port, class string, person Person) {
+func (st *Station) deny(p *port, class string, person Person, cause audit.Word) {
 	if p.session == nil || p.at.phase == leaving || p.at.phase == attached {
 		return
 	}
-	key := denial{class, person.ID}
+	key := denial{class, person.ID, cause}
 	if p.session.denied == nil {
 		p.session.denied = map[denial]bool{}
 	}
@@ -129,18 +129,21 @@ func (st *Station) deny(p *port, class string, person Person) {
 		return
 	}
 	p.session.denied[key] = true
-	ev := audit.Event{Session: p.session.id, Data: audit.Denied{Class: audit.Word(class), Cause: "class"}}
+	ev := audit.Event{Session: p.session.id, Data: audit.Denied{Class: audit.Word(class), Cause: cause}}
 	var named audit.Named
 	if person.ID != "" {
-		named.Person = "person:" + person.ID
-		ev.Data = audit.Denied{Class: audit.Word(class), Cause: "class", Person: st.cfg.State.pseudonym(named.Person)}
+		named.Person = personOf(person.ID)
+		ev.Data = audit.Denied{Class: audit.Word(class), Cause: cause, Person: st.cfg.State.pseudonym(named.Person)}
 	}
 	st.cfg.Log.Warn("a request for a clearance was denied", "port", p.ID, "class", class)
 	st.jobs.Go(func() { st.recordNamed(ev, named) })
 }
 
-// denial is who was denied what.
-type denial struct{ class, person string }
+// denial is who was denied what, and why.
+type denial struct {
+	class, person string
+	cause         audit.Word
+}
 
 // maxDenials bounds the entries about denials in one session: more than a station has people in ten minutes.
 const maxDenials = 32

@@ -35,8 +35,15 @@ const (
 	manifestName = "manifest"
 )
 
-// issue signs the clearance of a session that was cleared for the class. person names who asked for it. What a crash
-// leaves after each step:
+// overruling is a verdict that two people overrule.
+type overruling struct {
+	verdict Verdict
+	reason  string
+	second  string // who confirmed it
+}
+
+// issue signs the clearance of a session that was cleared for the class, or an override of its verdict. person names who asked
+// for it. What a crash leaves after each step:
 //
 //	manifest written   a folder without a token; removed at the next start
 //	issuing            a log entry without a token; abandoned at the next start
@@ -44,7 +51,7 @@ const (
 //
 // gone ends when the medium is pulled. Until the token is about to be written there is none then (isGone), and what was begun is
 // abandoned; the log and the files take their time whether or not gone has ended.
-func (se *session) issue(gone context.Context, class, person string) (*Clearance, error) {
+func (se *session) issue(gone context.Context, class, person string, over *overruling) (*Clearance, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(gone), afterwards)
 	defer cancel()
 	s, content := se.state, se.content
@@ -73,6 +80,9 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 		return nil, err
 	}
 	claims := se.claims(content, class, person)
+	if over != nil {
+		claims.Overrule(tokenVerdicts[over.verdict], clearance.Override{Reason: over.reason, Second: s.pseudonym(over.second)})
+	}
 	claims.Issuer, claims.PQKeyID, claims.TrustVersion = signer.Issuer(), signer.PQKeyID(), version
 	leaf, err := clearance.Leaf(claims)
 	if err != nil {
@@ -123,6 +133,9 @@ func (se *session) issue(gone context.Context, class, person string) (*Clearance
 	}
 	return s.load(dir)
 }
+
+// tokenVerdicts are the verdicts that an override can have. One that is not here has a number that no token may carry.
+var tokenVerdicts = map[Verdict]clearance.Verdict{NotCleared: clearance.NotCleared, CouldNotCheck: clearance.CouldNotCheck}
 
 // isGone reports whether the medium is not there any more, or was not left alone since it was read. Who sees media may be a
 // moment behind, so the source is asked too.

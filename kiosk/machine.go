@@ -12,7 +12,7 @@ const (
 	attached                // job: open the medium, begin its session
 	scanning                // job: read it
 	waiting                 // for a person who asks for a clearance
-	decided                 // no clearance will come of this session
+	decided                 // no clearance will come of this session, unless two people override
 	issuing                 // job: decide for a class and sign
 	issued                  // the clearance is out
 	installing              // job: carry a rule pack off the medium and try it
@@ -48,19 +48,21 @@ const (
 	eject                  // a person asks for the end of the session
 	late                   // nobody asked in time
 	brought                // a person says that there is a rule pack on the medium
+	overruled              // a person asks to let through what was not cleared, or confirms that another did
 	opened                 // attached: the session has begun
 	clearable              // scanning: over; the default class was decided, and some class may be cleared
 	hopeless               // scanning: over; no class could be cleared
 	signed                 // issuing: the clearance is out
 	declined               // issuing: not cleared for that class; another may be
+	kept                   // issuing: not cleared, and no class is
 	tried                  // installing: the pack is in force, or refused
 	failed                 // any job: the kiosk failed, and the session is closed
 	closed                 // leaving: the session is closed
 	eventEnd
 )
 
-var eventWords = [eventEnd]string{"plugged", "unplugged", "barred", "asked", "eject", "late", "brought", "opened", "clearable", "hopeless",
-	"signed", "declined", "tried", "failed", "closed"}
+var eventWords = [eventEnd]string{"plugged", "unplugged", "barred", "asked", "eject", "late", "brought", "overruled", "opened", "clearable", "hopeless",
+	"signed", "declined", "kept", "tried", "failed", "closed"}
 
 func (e event) String() string { return eventWords[e] }
 
@@ -110,10 +112,14 @@ func step(at position, e event) (position, []effect) {
 		}
 	case waiting:
 		switch e {
-		case asked:
+		case asked, overruled:
 			return position{phase: issuing}, []effect{doIssue}
 		case late:
 			return position{phase: decided}, nil
+		}
+	case decided:
+		if e == overruled {
+			return position{phase: issuing}, []effect{doIssue}
 		}
 	case issuing:
 		switch e {
@@ -121,6 +127,8 @@ func step(at position, e event) (position, []effect) {
 			return position{phase: issued}, nil
 		case declined:
 			return position{phase: waiting}, []effect{doWait}
+		case kept:
+			return position{phase: decided}, nil
 		}
 	case installing:
 		if e == tried { // a medium that was opened twice is not the one that was scanned: nothing is issued for it any more
@@ -128,7 +136,7 @@ func step(at position, e event) (position, []effect) {
 		}
 	case leaving:
 		switch e {
-		case opened, clearable, hopeless, signed, declined, tried: // the job that was called off has ended, in whatever way
+		case opened, clearable, hopeless, signed, declined, kept, tried: // the job that was called off has ended, in whatever way
 			return at, []effect{doClose}
 		case failed, closed:
 			switch at.then {

@@ -13,17 +13,17 @@ idle      plugged attached:open      barred refused:           unplugged idle:fo
 attached  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  opened scanning:scan  failed fault:
 scanning  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  clearable waiting:wait  hopeless decided:  failed fault:
 installing  plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  tried leaving>removed:close  failed fault:
-issuing   plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  signed issued:  declined waiting:wait  failed fault:
-waiting   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   asked issuing:issue  late decided:  brought installing:install
-decided   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   brought installing:install
+issuing   plugged leaving>attached:cancel  barred leaving>refused:cancel  unplugged leaving>idle:cancel  eject leaving>removed:cancel  signed issued:  declined waiting:wait  kept decided:  failed fault:
+waiting   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   asked issuing:issue  overruled issuing:issue  late decided:  brought installing:install
+decided   plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   overruled issuing:issue  brought installing:install
 issued    plugged leaving>attached:close   barred leaving>refused:close   unplugged leaving>idle:close   eject leaving>removed:close   brought installing:install
 removed   plugged attached:open      barred refused:           unplugged idle:forget
 refused   plugged attached:open      barred refused:           unplugged idle:forget
 fault     plugged attached:open      barred refused:           unplugged idle:forget
-leaving>idle      plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>idle:close      clearable leaving>idle:close      hopeless leaving>idle:close      signed leaving>idle:close      declined leaving>idle:close      tried leaving>idle:close      failed idle:forget    closed idle:forget
-leaving>removed   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>removed:close   clearable leaving>removed:close   hopeless leaving>removed:close   signed leaving>removed:close   declined leaving>removed:close   tried leaving>removed:close   failed removed:       closed removed:
-leaving>refused   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>refused:close   clearable leaving>refused:close   hopeless leaving>refused:close   signed leaving>refused:close   declined leaving>refused:close   tried leaving>refused:close   failed refused:       closed refused:
-leaving>attached  plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>attached:close  clearable leaving>attached:close  hopeless leaving>attached:close  signed leaving>attached:close  declined leaving>attached:close  tried leaving>attached:close  failed attached:open  closed attached:open
+leaving>idle      plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>idle:close      clearable leaving>idle:close      hopeless leaving>idle:close      signed leaving>idle:close      declined leaving>idle:close      kept leaving>idle:close      tried leaving>idle:close      failed idle:forget    closed idle:forget
+leaving>removed   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>removed:close   clearable leaving>removed:close   hopeless leaving>removed:close   signed leaving>removed:close   declined leaving>removed:close      kept leaving>removed:close   tried leaving>removed:close   failed removed:       closed removed:
+leaving>refused   plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>refused:close   clearable leaving>refused:close   hopeless leaving>refused:close   signed leaving>refused:close   declined leaving>refused:close      kept leaving>refused:close   tried leaving>refused:close   failed refused:       closed refused:
+leaving>attached  plugged leaving>attached:  barred leaving>refused:  unplugged leaving>idle:  opened leaving>attached:close  clearable leaving>attached:close  hopeless leaving>attached:close  signed leaving>attached:close  declined leaving>attached:close      kept leaving>attached:close  tried leaving>attached:close  failed attached:open  closed attached:open
 `
 
 var effectWords = map[effect]string{doOpen: "open", doScan: "scan", doIssue: "issue", doInstall: "install", doClose: "close", doCancel: "cancel", doWait: "wait", doForget: "forget"}
@@ -154,7 +154,7 @@ func TestT18_NoOrderOfEventsIssuesForAMediumThatWasNotScanned(t *testing.T) {
 var ends = map[effect]map[event]bool{
 	doOpen:    {opened: true, failed: true},
 	doScan:    {clearable: true, hopeless: true, failed: true},
-	doIssue:   {signed: true, declined: true, failed: true},
+	doIssue:   {signed: true, declined: true, kept: true, failed: true},
 	doInstall: {tried: true, failed: true},
 	doClose:   {closed: true},
 }

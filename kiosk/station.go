@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -53,8 +54,10 @@ type Refusal struct {
 
 // Person is somebody who asks for a clearance.
 type Person struct {
-	ID      string   // as the roster has it; it leaves the station as a pseudonym only
-	Classes []string // that they may clear media for; none refuses
+	ID       string   // as the roster has it; it leaves the station as a pseudonym only
+	Classes  []string // that they may clear media for; none refuses
+	Security bool     // of the security team: one of two who override belongs to it
+	Guest    bool     // with their sponsor: clears, and never overrides
 }
 
 // Station runs the sessions of several ports at once. The machine (step) says what happens next on each, the jobs do it.
@@ -72,6 +75,7 @@ type Station struct {
 	problems []localapi.Problem
 	ready    bool
 	stopping bool
+	staff    *localapi.SignIn // who is at the screen
 }
 
 // port is one place and the session in it. Its fields belong to the lock. What session points to belongs to the job that
@@ -87,6 +91,7 @@ type port struct {
 	timer   *time.Timer             // a person's time
 	ask     *ask
 	errand  *errand
+	pending *pending         // an override that waits for its second person
 	refusal *localapi.Reason // of the device that is in it, once nothing of a session is
 	view    localapi.Port
 	began   time.Time     // of the scan
@@ -96,6 +101,7 @@ type port struct {
 // ask is a request for a clearance that is being worked on.
 type ask struct {
 	class, person string
+	red           *red // an override; nil for a clearance
 	over          bool
 	done          chan struct{}   // closed when the port shows the answer
 	answer        localapi.Answer // once done is closed
@@ -129,6 +135,16 @@ func (st *Station) SetProblems(ready bool, problems []localapi.Problem) {
 	defer st.mu.Unlock()
 	if ready != st.ready || !slices.Equal(problems, st.problems) {
 		st.ready, st.problems = ready, problems
+		st.publish()
+	}
+}
+
+// SetStaff says who is at the screen; nil where nobody can sign in. It must not be changed afterwards.
+func (st *Station) SetStaff(who *localapi.SignIn) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !reflect.DeepEqual(who, st.staff) {
+		st.staff = who
 		st.publish()
 	}
 }
@@ -256,7 +272,7 @@ func (st *Station) deliver(p *port, e event) {
 	before := p.at
 	to, effects := step(p.at, e)
 	p.at = to
-	if a := p.ask; a != nil && !a.over && (e == signed || e == declined || e == failed) {
+	if a := p.ask; a != nil && !a.over && (e == signed || e == declined || e == kept || e == failed) {
 		a.over = true
 		close(a.done)
 	}
@@ -285,6 +301,7 @@ func (st *Station) deliver(p *port, e event) {
 func (st *Station) do(p *port, f effect) {
 	switch f {
 	case doOpen:
+		p.pending = nil
 		p.view, p.ask, p.errand = localapi.Port{ID: p.ID, Name: p.Name, State: p.view.State, Since: p.view.Since}, nil, nil
 		medium := p.medium
 		st.start(p, func(ctx context.Context) event { return st.open(ctx, p, medium) })
@@ -401,6 +418,9 @@ func (st *Station) issue(ctx context.Context, p *port) event {
 	st.mu.Lock()
 	a := p.ask
 	st.mu.Unlock()
+	if a.red != nil {
+		return st.overrule(ctx, p, a)
+	}
 	return st.answer(ctx, p, a)
 }
 
@@ -441,11 +461,17 @@ func (st *Station) answer(ctx context.Context, p *port, a *ask) event {
 	if now.Pack.InForce() == se.want.Pack.InForce() {
 		se.want.Canary = now.Canary
 	}
-	c, err := se.issue(ctx, a.class, "person:"+a.person)
+	return st.sign(ctx, p, a, nil)
+}
+
+// sign is the last step of an answer: the clearance, or an override of the verdict.
+func (st *Station) sign(ctx context.Context, p *port, a *ask, over *overruling) event {
+	se := p.session
+	c, err := se.issue(ctx, a.class, personOf(a.person), over)
 	switch {
 	case errors.Is(err, ErrRemoved):
 		a.err = errGone
-		return declined // the machine is leaving, or will be once it is told
+		return a.back() // the machine is leaving, or will be once it is told
 	case err != nil:
 		a.err = err
 		return st.broken(ctx, p, se, err)

@@ -17,7 +17,7 @@ import (
 // to what was made for it.
 func (st *Station) publish() {
 	s := localapi.State{Version: 1, Station: st.cfg.Name, Ready: st.ready, Problems: st.problems, Demo: st.cfg.State.Key().Demo,
-		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies))}
+		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies)), Staff: st.staff}
 	for _, p := range st.ports {
 		s.Ports = append(s.Ports, p.view)
 	}
@@ -79,8 +79,12 @@ func countFindings(rep *report.Report, policy rules.Policy) (n localapi.Findings
 }
 
 func clearanceView(c *Clearance) *localapi.Clearance {
-	return &localapi.Clearance{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, Class: c.Claims.Audience[0], QR: c.QR,
+	v := &localapi.Clearance{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, Class: c.Claims.Audience[0], QR: c.QR,
 		Expires: localapi.Time(c.Expires), LogIndex: c.LogIndex}
+	if o := c.Claims.Override; o != nil {
+		v.Override = o.Reason
+	}
+	return v
 }
 
 // failureWord is the word that the log has for a failure of the kiosk.

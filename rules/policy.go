@@ -23,6 +23,8 @@ type Policy struct {
 	Deny []string
 	// Life is how long a clearance holds; at most 72 hours, which every verifier enforces too.
 	Life time.Duration
+	// Override lets two people clear a medium for this class although it was refused, for a few hours.
+	Override bool
 
 	stances [settingEnd]Stance
 	// severity overrides what a check proposes: keys are CHECK/RULE or CHECK/*, such as "volume/lost-clusters".
@@ -53,6 +55,7 @@ const (
 //	                                               # "refuse", "warn" or "allow"
 //	archives = "refuse"                            # or "allow"
 //	encrypted = "refuse"                           # or "could not check"; encrypted content is never cleared
+//	override = "allow"                             # two people may let a medium through that is not cleared; or "refuse"
 //	[severity]
 //	"volume/lost-clusters" = "warn"                # or "inform" or "block"
 //
@@ -78,10 +81,11 @@ func parseSettings(text []byte) (structural, error) {
 
 func parsePolicy(text []byte, defaults structural) (Policy, error) {
 	var file struct {
-		Class string   `toml:"class"`
-		Hours *int64   `toml:"token_hours"`
-		Allow []string `toml:"allow_types"`
-		Deny  []string `toml:"deny_types"`
+		Class    string   `toml:"class"`
+		Hours    *int64   `toml:"token_hours"`
+		Allow    []string `toml:"allow_types"`
+		Deny     []string `toml:"deny_types"`
+		Override string   `toml:"override"`
 		structural
 	}
 	if err := decodeStrict(text, &file); err != nil {
@@ -97,6 +101,13 @@ func parsePolicy(text []byte, defaults structural) (Policy, error) {
 			return Policy{}, err
 		}
 		p.Life = life
+	}
+	switch file.Override {
+	case "", Refuse.String():
+	case Allow.String():
+		p.Override = true
+	default:
+		return Policy{}, fmt.Errorf("override = %q: want %q or %q", file.Override, Allow, Refuse)
 	}
 	if len(p.Allow) == 0 {
 		return Policy{}, errors.New("allow_types: nothing is allowed; write [\"*\"] for everything")

@@ -25,6 +25,8 @@ type Tightening struct {
 	Allow []string `toml:"allow_types"`
 	// Deny takes further types away.
 	Deny []string `toml:"deny_types"`
+	// Override is "refuse" where nobody may let a medium through that is not cleared; empty for what the policy says.
+	Override string `toml:"override"`
 	// Severity is the least that a finding does. A key for all findings of a check leaves the more severe ones alone.
 	Severity map[string]string `toml:"severity"`
 	Stances
@@ -58,6 +60,14 @@ func (p Policy) Tighten(t Tightening) (Policy, error) {
 		out.Allow = slices.Clone(t.Allow)
 	}
 	out.Deny = slices.Concat(p.Deny, t.Deny)
+	switch {
+	case t.Override == Refuse.String():
+		out.Override = false
+	case t.Override == Allow.String() && !p.Override:
+		return Policy{}, fmt.Errorf("override = %q: the policy is stricter, it says %q", t.Override, Refuse)
+	case t.Override != "" && t.Override != Allow.String():
+		return Policy{}, fmt.Errorf("override = %q: want %q", t.Override, Refuse)
+	}
 	for s, word := range t.Stances.words() {
 		if word == "" {
 			continue

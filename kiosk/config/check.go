@@ -27,6 +27,8 @@ const (
 	warnDays   = 7  // a pack's age, unless the station asks for less
 	stopDays   = 30
 	maxRoot    = 64 << 10 // a real root file has 3 KB
+	minIdle    = 15       // seconds: who reads slowly must get to the end of a screen
+	maxIdle    = 300      // and who is gone for longer has left the screen to the next one
 )
 
 var (

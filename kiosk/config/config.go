@@ -53,7 +53,8 @@
 //	base = "imaging"                # begins with this class, as this file tightened it
 //
 //	[staff]
-//	roster = "/etc/pratique/roster.toml"
+//	roster = "/etc/pratique/roster.toml"  # for a station that no site enrolled; a site signs its own
+//	idle_seconds = 60               # a person at the screen who touches nothing is signed out, after 15 to 300
 //
 //	[tokens]
 //	max_hours = 8                   # no clearance of any class holds longer
@@ -97,6 +98,7 @@ type Config struct {
 	Rules   Rules
 	Classes map[string]Class // by equipment class
 	Roster  string           // the file of the staff; empty if there is none
+	Idle    time.Duration    // until a person at the screen is signed out; 0 is a minute
 	Tokens  Tokens
 
 	lines map[string]int // of the header of each class
@@ -244,6 +246,7 @@ func Parse(text []byte) (Config, error) {
 		Classes map[string]Class `toml:"class"`
 		Staff   struct {
 			Roster *string `toml:"roster"`
+			Idle   *int    `toml:"idle_seconds"`
 		} `toml:"staff"`
 		Tokens struct {
 			MaxHours *int `toml:"max_hours"`
@@ -271,6 +274,11 @@ func Parse(text []byte) (Config, error) {
 	if set := file.Staff.Roster; set != nil {
 		if c.Roster = *set; c.Roster == "" {
 			return Config{}, at(text, errors.New("roster: want the path of a file"), "staff", "roster")
+		}
+	}
+	if set := file.Staff.Idle; set != nil {
+		if c.Idle = time.Duration(*set) * time.Second; *set < minIdle || *set > maxIdle {
+			return Config{}, at(text, fmt.Errorf("idle_seconds: want %d to %d", minIdle, maxIdle), "staff", "idle_seconds")
 		}
 	}
 	if set := file.Tokens.MaxHours; set != nil {

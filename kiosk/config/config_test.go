@@ -61,6 +61,7 @@ base = "imaging"
 
 [staff]
 roster = "/etc/pratique/roster.toml"
+idle_seconds = 90
 
 [tokens]
 max_hours = 3
@@ -84,6 +85,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			"my-ct": {Base: "imaging"},
 		},
 		Roster: "/etc/pratique/roster.toml",
+		Idle:   90 * time.Second,
 		Tokens: Tokens{3},
 		lines:  map[string]int{"imaging": 32, "my-ct": 40},
 	}
@@ -187,6 +189,8 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		"[sources]\nwatch = \"incoming\"":                                  "line 2: watch",
 		"[staff]\nroster = \"\"":                                           "line 2: roster",
 		"[staff]\nroster = \"roster.toml\"":                                "line 2: roster",
+		"[staff]\nidle_seconds = 14":                                       "line 2: idle_seconds",
+		"[staff]\nidle_seconds = 301":                                      "line 2: idle_seconds",
 		"[tokens]\nmax_hours = 0":                                          "line 2: max_hours",
 		"[tokens]\nmax_hours = 73":                                         "line 2: max_hours",
 		"\n\n[class.imaging]\ntoken_hours = 9":                             "line 3: class \"imaging\": token_hours = 9: longer",

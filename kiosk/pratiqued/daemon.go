@@ -17,6 +17,7 @@ import (
 	"pratique/kiosk/config"
 	"pratique/kiosk/localapi"
 	"pratique/kiosk/source"
+	"pratique/kiosk/staff"
 	"pratique/kiosk/usb"
 	"pratique/rules"
 	"pratique/rules/baseline"
@@ -31,6 +32,9 @@ type daemon struct {
 	station *kiosk.Station
 	server  *localapi.Server
 	people  *people
+	desk    *staff.Desk
+	shown   map[string]shown // of each port; belongs to publish
+	left    chan struct{}    // a medium was taken out
 	health  *health
 	want    kiosk.Screening
 	packs   rulePacks
@@ -56,7 +60,8 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer state.Close()
-	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster), lost: make(chan error, 1)}
+	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), shown: map[string]shown{},
+		left: make(chan struct{}, 1), lost: make(chan error, 1)}
 	closeKey, err := d.openKey(ctx)
 	if err != nil {
 		return err
@@ -72,17 +77,20 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 }
 
 func (d *daemon) run(ctx context.Context) error {
+	d.desk = d.newDesk()
 	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, End: d.endIncident, Disclose: d.disclose,
+		Override: d.override, SignIn: d.signIn, SignOut: d.desk.SignOut, Stay: d.desk.Stay, Guest: d.guest,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
 		name = d.state.Key().Issuer
 	}
 	var err error
-	d.station, err = kiosk.NewStation(kiosk.StationConfig{State: d.state, Name: name, Want: d.want, Ports: d.ports(), Publish: d.server.Publish, Log: d.log})
+	d.station, err = kiosk.NewStation(kiosk.StationConfig{State: d.state, Name: name, Want: d.want, Ports: d.ports(), Publish: d.publish, Log: d.log})
 	if err != nil {
 		return err
 	}
+	d.showStaff()
 	d.health = &health{station: d.station, log: d.log, now: map[string]ailment{}}
 	d.canary(ctx) // before anybody can ask for a clearance
 	d.checkup(ctx)
@@ -114,6 +122,8 @@ func (d *daemon) run(ctx context.Context) error {
 		select {
 		case <-checkup.C:
 			d.checkup(ctx)
+		case <-d.left:
+			d.desk.SignOut()
 		case err := <-served: // only if it failed
 			return fmt.Errorf("local socket: %w", err)
 		case err := <-d.lost:
@@ -179,9 +189,22 @@ func (d *daemon) ports() (out []kiosk.PortConfig) {
 	return out
 }
 
-// issue answers a person who asks for a clearance: who that is, the kernel says.
+// issue answers a person who asks for a clearance.
 func (d *daemon) issue(ctx context.Context, peer localapi.Peer, port, class string) (localapi.Answer, error) {
-	return d.station.Issue(ctx, port, class, d.people.person(peer))
+	who, err := d.asks(peer)
+	if err != nil {
+		return localapi.Answer{}, err
+	}
+	return d.station.Issue(ctx, port, class, who)
+}
+
+// override answers one of two people who let a medium through.
+func (d *daemon) override(ctx context.Context, peer localapi.Peer, port, class, reason string) (localapi.Answer, error) {
+	who, err := d.asks(peer)
+	if err != nil {
+		return localapi.Answer{}, err
+	}
+	return d.station.Override(ctx, port, class, reason, who)
 }
 
 func (d *daemon) eject(ctx context.Context, _ localapi.Peer, port string) error {

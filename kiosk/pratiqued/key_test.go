@@ -13,6 +13,7 @@ import (
 	"pratique/kiosk/clearance"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
+	"pratique/kiosk/staff"
 )
 
 // enrol makes a station's key in a sealed file and a trust file that lists it, and returns both sides.
@@ -41,6 +42,7 @@ func (d *desk) enrol(secret string) *clearance.Trust {
 	}
 	file := &clearance.Trust{Version: 1, Issued: time.Now().Add(-time.Minute).UTC().Truncate(time.Second), Stations: []clearance.StationKey{public}, Threshold: 1}
 	file.Roots = append(file.Roots, &root.PublicKey)
+	file.Roster = clearance.RosterRule{Keys: file.Roots, Threshold: 1}
 	signed, err := clearance.SignTrust(file, root)
 	if err != nil {
 		d.t.Fatal(err)
@@ -53,6 +55,22 @@ func (d *desk) enrol(secret string) *clearance.Trust {
 		d.t.Fatal(err)
 	}
 	if _, err := st.InstallTrust(d.t.Context(), signed, trust.RootsWords(), "uid:1"); err != nil {
+		d.t.Fatal(err)
+	}
+	// What the configuration says of people counts no more: the site signs its own roster.
+	r, err := staff.Load(filepath.Join(d.dir, "roster.toml"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	r.Version, r.Issued = 1, file.Issued
+	roster, err := clearance.DraftRoster(r.Format())
+	if err == nil {
+		roster, err = clearance.CountersignRoster(roster, root)
+	}
+	if err == nil {
+		_, err = st.InstallRoster(d.t.Context(), roster, "uid:1")
+	}
+	if err != nil {
 		d.t.Fatal(err)
 	}
 	return trust
