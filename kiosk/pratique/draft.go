@@ -24,21 +24,29 @@ type edits struct {
 	fromLog                                             *int64
 	threshold                                           *int
 	qr                                                  *bool
+	keepers, dropKeepers, expired                       *words
+	keeperThreshold                                     *int
+	leastRoster                                         *uint64
 }
 
 func (set verbFlags) edits() edits {
 	return edits{
-		roots:     set.list("root", "`KEY` of a root holder to add, as trust key prints it"),
-		drop:      set.list("drop-root", "`KEY` of a root holder to take out"),
-		enrol:     set.list("enrol", "`FILE` with the request of a station"),
-		words:     set.list("words", "the six `WORDS` of that request, or the digits of its QR code, read at the station"),
-		revoke:    set.list("revoke", "`ID` of a clearance to take back, or an incident's revocation.json"),
-		rules:     set.list("min-rules", "`NAME=VERSION`: least version of a rule pack that is still good enough"),
-		witnesses: set.list("witness", "`KEY` of a witness of the logs"),
-		station:   set.String("revoke-station", "", "`NAME` or key id of a station to take back"),
-		fromLog:   set.Int64("from-log", 0, "with --revoke-station: from this `ENTRY` of its log on; 0 is everything"),
-		threshold: set.Int("threshold", 0, "how many root holders must sign (`N`)"),
-		qr:        set.Bool("qr-without-pq", false, "let the QR form of a token stand without its post-quantum signature"),
+		roots:           set.list("root", "`KEY` of a root holder to add, as trust key prints it"),
+		drop:            set.list("drop-root", "`KEY` of a root holder to take out"),
+		enrol:           set.list("enrol", "`FILE` with the request of a station"),
+		words:           set.list("words", "the six `WORDS` of that request, or the digits of its QR code, read at the station"),
+		revoke:          set.list("revoke", "`ID` of a clearance to take back, or an incident's revocation.json"),
+		rules:           set.list("min-rules", "`NAME=VERSION`: least version of a rule pack that is still good enough"),
+		witnesses:       set.list("witness", "`KEY` of a witness of the logs"),
+		station:         set.String("revoke-station", "", "`NAME` or key id of a station to take back"),
+		fromLog:         set.Int64("from-log", 0, "with --revoke-station: from this `ENTRY` of its log on; 0 is everything"),
+		threshold:       set.Int("threshold", 0, "how many root holders must sign (`N`)"),
+		keepers:         set.list("roster-key", "`KEY` of a person who signs the roster, as trust key prints it"),
+		dropKeepers:     set.list("drop-roster-key", "`KEY` of such a person to take out"),
+		keeperThreshold: set.Int("roster-threshold", 0, "how many of them must sign the roster (`N`)"),
+		leastRoster:     set.Uint64("least-roster", 0, "`VERSION` of the oldest roster that is still good enough"),
+		expired:         set.list("expired", "a trust `FILE` of 30 days ago or more: what it took back has expired since, and is left out"),
+		qr:              set.Bool("qr-without-pq", false, "let the QR form of a token stand without its post-quantum signature"),
 	}
 }
 
@@ -79,7 +87,7 @@ func (p *program) draft(old *clearance.Trust, e edits, name string) (int, error)
 	next.Roots, next.Stations, next.Revoked = slices.Clone(old.Roots), slices.Clone(old.Stations), slices.Clone(old.Revoked)
 	next.LogKeys, next.Witnesses, next.MinRules = slices.Clone(old.LogKeys), slices.Clone(old.Witnesses), maps.Clone(old.MinRules)
 	next.QRWithout = old.QRWithout || *e.qr
-	for _, step := range []func(*clearance.Trust) error{e.applyRoots, e.applyEnrolments, e.applyRevocations, e.applyRules} {
+	for _, step := range []func(*clearance.Trust) error{e.applyRoots, e.applyKeepers, e.applyEnrolments, e.applyExpired, e.applyRevocations, e.applyRules} {
 		if err := step(&next); err != nil {
 			return 0, err
 		}
@@ -98,23 +106,68 @@ func (p *program) draft(old *clearance.Trust, e edits, name string) (int, error)
 	return exitOK, p.showTrust(draft)
 }
 
-func (e edits) applyRoots(t *clearance.Trust) error {
-	for _, text := range *e.roots {
-		root, err := clearance.ParseRoot(text)
+// editKeys adds keys to a list and takes keys out of it.
+func editKeys(keys []*ecdsa.PublicKey, flag string, add, drop words) ([]*ecdsa.PublicKey, error) {
+	keys = slices.Clone(keys)
+	for _, text := range add {
+		key, err := clearance.ParseRoot(text)
 		if err != nil {
-			return usagef("--root %q: %v", text, err)
+			return nil, usagef("--%s %q: %v", flag, text, err)
 		}
-		t.Roots = append(t.Roots, root)
+		keys = append(keys, key)
 	}
-	for _, text := range *e.drop {
-		root, err := clearance.ParseRoot(text)
+	for _, text := range drop {
+		key, err := clearance.ParseRoot(text)
 		if err != nil {
-			return usagef("--drop-root %q: %v", text, err)
+			return nil, usagef("--drop-%s %q: %v", flag, text, err)
 		}
-		before := len(t.Roots)
-		if t.Roots = slices.DeleteFunc(t.Roots, func(k *ecdsa.PublicKey) bool { return k.Equal(root) }); len(t.Roots) == before {
-			return usagef("--drop-root %q: it is not in the file", text)
+		before := len(keys)
+		if keys = slices.DeleteFunc(keys, func(k *ecdsa.PublicKey) bool { return k.Equal(key) }); len(keys) == before {
+			return nil, usagef("--drop-%s %q: it is not in the file", flag, text)
 		}
+	}
+	return keys, nil
+}
+
+// applyKeepers says who signs the roster.
+func (e edits) applyKeepers(t *clearance.Trust) (err error) {
+	r := &t.Roster
+	if r.Keys, err = editKeys(r.Keys, "roster-key", *e.keepers, *e.dropKeepers); err != nil {
+		return err
+	}
+	if *e.keeperThreshold > 0 {
+		r.Threshold = *e.keeperThreshold
+	}
+	r.Least = max(r.Least, *e.leastRoster) // an old roster never becomes good again
+	switch {
+	case len(r.Keys) == 0 && (r.Threshold > 0 || r.Least > 0):
+		return usagef("--roster-key KEY is missing: somebody must sign the roster")
+	case len(r.Keys) > 0 && r.Threshold == 0:
+		return usagef("--roster-threshold N is missing: how many of them must sign the roster")
+	}
+	return nil
+}
+
+// applyExpired leaves out what has expired. An id in a trust file was issued before that file, so thirty days later no clearance
+// holds that has it, and no verifier's time is earlier than the new file's: it is ten times the longest life, so that not even a
+// station whose clock ran weeks ahead signed one that does.
+func (e edits) applyExpired(t *clearance.Trust) error {
+	for _, name := range *e.expired {
+		old, err := readTrust(name, clearance.ParseTrust)
+		if err != nil {
+			return err
+		}
+		if t.Issued.Sub(old.Issued) < 10*clearance.MaxLife {
+			return usagef("--expired %s: it was issued less than %d days ago", name, 10*clearance.MaxLife/(24*time.Hour))
+		}
+		t.Revoked = slices.DeleteFunc(t.Revoked, func(id [16]byte) bool { return slices.Contains(old.Revoked, id) })
+	}
+	return nil
+}
+
+func (e edits) applyRoots(t *clearance.Trust) (err error) {
+	if t.Roots, err = editKeys(t.Roots, "root", *e.roots, *e.drop); err != nil {
+		return err
 	}
 	if *e.threshold > 0 {
 		t.Threshold = *e.threshold

@@ -75,6 +75,17 @@ func dataText(data audit.Data) string {
 		return fmt.Sprintf("entries %d to %d", d.From, d.To)
 	case audit.Exported:
 		return fmt.Sprintf("entries %d to %d as %s", d.From, d.To, d.Format)
+	case audit.Issuing:
+		if d.Override != "" {
+			return fmt.Sprintf("RED, by override (%s), for %s", d.Override, joinWords(d.Classes))
+		}
+	case audit.Override:
+		if d.Confirmed {
+			return fmt.Sprintf("confirmed for %s (%s)", d.Class, d.Reason)
+		}
+		return fmt.Sprintf("asked for %s (%s)", d.Class, d.Reason)
+	case audit.Guest:
+		return fmt.Sprintf("of %s for %s", d.Company, d.Order)
 	case audit.Administered:
 		text := string(d.What)
 		if d.Reason != "" {

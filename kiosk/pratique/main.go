@@ -2,12 +2,13 @@
 //
 //	pratique screen [--for CLASS] [--rules DIR] [--blocklist FILE] [--config FILE] [--out DIR] [--json] [--items] [--deep] TARGET
 //	pratique status [--json] | watch [--json] | sessions [--json] [--max N]
-//	pratique issue --for CLASS [--json] [PORT] | eject PORT
+//	pratique issue --for CLASS [--override REASON] [--json] [PORT] | eject PORT
 //	pratique clearance show ID | save --out DIR ID
 //	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
 //	pratique audit list | show | search | verify | checkpoint | cosign | disclose | erase | backup | restore
 //	pratique keys new | request | show | rotate
 //	pratique trust key | init | edit | sign | publish | show | install
+//	pratique staff list | can NAME ACTION [CLASS] | lint | add | remove | pin | badge | key | sign | install
 //	pratique incident begin | report | end
 //	pratique doctor
 //	pratique version
@@ -16,7 +17,7 @@
 // named with --state, else the service's own, else the user's. Screening here always signs with the demonstration key.
 // The station's configuration is read from --config, else from /etc/pratique/station.toml if that exists.
 //
-// Exit codes: 0 done, or the medium is cleared; 3 not cleared, or a rule pack refused; 4 could not check; 2 usage; 1 the kiosk
+// Exit codes: 0 done, or the medium is cleared; 3 not cleared, a rule pack refused, or a person may not; 4 could not check; 2 usage; 1 the kiosk
 // itself failed, or the log is not sound.
 package main
 
@@ -37,6 +38,7 @@ import (
 	"pratique/kiosk/config"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
+	"pratique/kiosk/staff"
 )
 
 // The exit codes of the contract.
@@ -95,6 +97,16 @@ var verbs = []verb{
 	{"trust publish", "make a trust file of a draft that enough have signed", (*program).trustPublish},
 	{"trust show", "show a trust file or a draft", (*program).trustShow},
 	{"trust install", "put a trust file in force on this station", (*program).trustInstall},
+	{"staff list", "list who there is", (*program).staffList},
+	{"staff can", "say whether a person may do something, and why", (*program).staffCan},
+	{"staff lint", "say what is wrong with a roster, and what could be better", (*program).staffLint},
+	{"staff add", "add a person to a roster, or change one", (*program).staffAdd},
+	{"staff remove", "take a person out of a roster", (*program).staffRemove},
+	{"staff pin", "give a person a PIN", (*program).staffPIN},
+	{"staff badge", "give a person a badge", (*program).staffBadge},
+	{"staff key", "make the key of a site's badges and PINs", (*program).staffKey},
+	{"staff sign", "sign a roster", (*program).staffSign},
+	{"staff install", "put a signed roster in force on this station", (*program).staffInstall},
 	{"incident begin", "stop all clearances at once, and list what to recall", (*program).incidentBegin},
 	{"incident report", "write the recall list, a revocation and the evidence", (*program).incidentReport},
 	{"incident end", "end the incident: two people must ask for it", (*program).incidentEnd},
@@ -209,6 +221,8 @@ func (p *program) fail(err error) int {
 		hint = "the passphrase or PIN, the TPM or token that the key was made in must be there; nothing was signed"
 	case errors.Is(err, kiosk.ErrTrust):
 		hint = "pratique trust show FILE says what is in it; ask a root holder for the newest one"
+	case errors.Is(err, kiosk.ErrRoster), errors.Is(err, staff.ErrRoster):
+		hint = "pratique staff lint --roster FILE says what is wrong with it; nobody may do what no sound roster says"
 	case errors.Is(err, kiosk.ErrNotEnrolled):
 		hint = "pratique keys show says what is missing"
 	case errors.Is(err, kiosk.ErrIncident):

@@ -85,6 +85,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", built.bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("STICKS", built.sticks)
 			env.Setenv("STATE", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("UID", strconv.Itoa(os.Getuid()))
 			for name, files := range smallSticks() {
 				if err := smallStick(filepath.Join(env.WorkDir, name+".img"), files); err != nil {
 					return err

@@ -244,6 +244,7 @@ type jsonClearance struct {
 	QR           string `json:"qr"`
 	Expires      string `json:"expires"`
 	LogIndex     uint64 `json:"log_index"`
+	Override     string `json:"override,omitempty"` // RED: why two people let it through that was not cleared
 }
 
 func (v *screenView) json(p *program, res *kiosk.Result) error {
@@ -309,7 +310,12 @@ func clearanceJSON(c *kiosk.Clearance) *jsonClearance {
 	if c == nil {
 		return nil
 	}
-	return &jsonClearance{hex.EncodeToString(c.ID[:]), c.Code, c.TokenFile, c.ManifestFile, c.QR, c.Expires.UTC().Format(timeFormat), c.LogIndex}
+	out := &jsonClearance{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, TokenFile: c.TokenFile, ManifestFile: c.ManifestFile, QR: c.QR,
+		Expires: c.Expires.UTC().Format(timeFormat), LogIndex: c.LogIndex}
+	if o := c.Claims.Override; o != nil {
+		out.Override = o.Reason
+	}
+	return out
 }
 
 // timeFormat is RFC 3339 in whole seconds, always in UTC.

@@ -155,6 +155,7 @@ func (p *program) sessions(ctx context.Context, args []string) (int, error) {
 func (p *program) issue(ctx context.Context, args []string) (int, error) {
 	set := p.flags("issue", "[PORT]", "issue --for imaging left")
 	class := set.String("for", "", "equipment `CLASS` that the medium is for")
+	reason := set.String("override", "", "let the medium through although it is not cleared, for this `REASON`; a second person confirms with the same call")
 	asJSON := set.Bool("json", false, "print one JSON object")
 	state := stateFlag(set)
 	if err := parse(set, args, min(1, portsGiven(args, set))); err != nil {
@@ -162,6 +163,9 @@ func (p *program) issue(ctx context.Context, args []string) (int, error) {
 	}
 	if *class == "" {
 		return 0, usagef("issue: --for CLASS is missing")
+	}
+	if *reason != "" && !slices.Contains(localapi.OverrideReasons, *reason) {
+		return 0, usagef("issue: --override %q: want one of %s", *reason, strings.Join(localapi.OverrideReasons, ", "))
 	}
 	c, err := ask(ctx, *state)
 	if err != nil {
@@ -172,7 +176,12 @@ func (p *program) issue(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	answer, err := c.Issue(ctx, port, *class)
+	var answer localapi.Answer
+	if *reason != "" {
+		answer, err = c.Override(ctx, port, *class, *reason)
+	} else {
+		answer, err = c.Issue(ctx, port, *class)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -281,7 +290,13 @@ func portLine(p *localapi.Port) string {
 	if p.Verdict != "" {
 		line += fmt.Sprintf(": %s for %s", p.Verdict, printable(p.Class))
 	}
+	if p.Override != nil {
+		line += fmt.Sprintf(", override (%s) waits for a second person", printable(p.Override.Reason))
+	}
 	if c := p.Clearance; c != nil {
+		if c.Override != "" {
+			line += ", RED (" + printable(c.Override) + ")"
+		}
 		line += ", clearance " + c.Code
 	} else if len(p.Reasons) > 0 {
 		line += ": " + printable(p.Reasons[0].Text)
@@ -322,7 +337,13 @@ func (p *program) answerText(a *localapi.Answer) error {
 	if n := a.Findings; n.Block+n.Warn > 0 {
 		w.printf("  %s that bar it, %s\n", count(n.Block, "finding", "findings"), count(n.Warn, "warning", "warnings"))
 	}
+	if a.Pending {
+		w.printf("  an override was asked for: another person must confirm it with the same call, one of the two of the security team\n")
+	}
 	if c := a.Clearance; c != nil {
+		if c.Override != "" {
+			w.printf("  RED: NOT CLEARED; two people let it through (%s), and devices refuse it unless they were told otherwise\n", printable(c.Override))
+		}
 		w.printf("  clearance %s, for %s until %s, log entry %d\n", c.Code, printable(c.Class), c.Expires, c.LogIndex)
 		w.printf("  pratique clearance save --out DIR %s copies token and manifest\n", c.Code)
 		qr, err := clearance.QRText(c.QR)

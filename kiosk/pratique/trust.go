@@ -253,6 +253,12 @@ func (p *program) showTrust(t *clearance.Trust) error {
 	for _, root := range t.Roots {
 		w.printf("  root        %s  %s\n", clearance.RootText(root), clearance.RootWords(root))
 	}
+	for _, key := range t.Roster.Keys {
+		w.printf("  roster      %s  %s\n", clearance.RootText(key), clearance.RootWords(key))
+	}
+	if n := len(t.Roster.Keys); n > 0 {
+		w.printf("  roster      %d of these %d sign it, from version %d on\n", t.Roster.Threshold, n, t.Roster.Least)
+	}
 	for _, k := range t.Stations {
 		id := k.KeyID()
 		w.printf("  station     %s, id %x, %s to %s", printable(k.Issuer), id, k.NotBefore.Format(timeFormat), k.NotAfter.Format(timeFormat))

@@ -51,6 +51,9 @@ func (p *program) clearanceShow(ctx context.Context, args []string) (int, error)
 		w := &errWriter{w: p.stdout}
 		cl := &c.Claims
 		w.printf("clearance %s (%x)\n", c.Code, c.ID)
+		if o := cl.Override; o != nil {
+			w.printf("  RED       NOT CLEARED by the scan; two people let it through (%s)\n", printable(o.Reason))
+		}
 		for _, class := range cl.Audience {
 			w.printf("  for       %s\n", class)
 		}

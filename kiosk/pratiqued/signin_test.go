@@ -210,6 +210,46 @@ func TestT18_AGuestDoesNothingWithoutTheSponsor(t *testing.T) {
 	}
 }
 
+// The drill of a night: a nurse asks at the screen, an officer signs in and confirms.
+func TestTwoPeopleOverrideAtTheScreen(t *testing.T) {
+	d := newDesk(t, "")
+	d.crew()
+	d.start()
+	c := d.client()
+	defer c.Close()
+	d.plug("infected", "a.img")
+	port := d.until("refused", in("", localapi.Decided))
+	if _, err := c.Override(t.Context(), port.ID, "general", "patient-emergency"); refusal(err) != localapi.CodeDenied {
+		t.Errorf("nobody is signed in: %v", err)
+	}
+	if _, err := c.SignIn(t.Context(), "4711", "482915"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a, err := c.Override(t.Context(), port.ID, "general", "patient-emergency"); err != nil || !a.Pending || a.Clearance != nil {
+			t.Fatalf("one person: %+v %v", a, err)
+		}
+	}
+	// The same nurse, who answers for a guest, is not a second person.
+	if _, err := c.Guest(t.Context(), "Beta", "WO-7"); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := c.Override(t.Context(), port.ID, "general", "patient-emergency"); refusal(err) != localapi.CodeDenied || a.Clearance != nil {
+		t.Fatalf("as a guest: %+v %v", a, err)
+	}
+	if _, err := c.SignIn(t.Context(), "4712", "730162"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.Override(t.Context(), port.ID, "general", "patient-emergency")
+	if err != nil || a.Clearance == nil || a.Clearance.Override != "patient-emergency" {
+		t.Fatalf("two people: %+v %v", a, err)
+	}
+	if err := d.kill(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	account(t, d.state)
+}
+
 // entries are those of the log that f wants, once no daemon runs.
 func (d *desk) entries(f func(audit.Entry) bool) (out []audit.Entry) {
 	d.t.Helper()
