@@ -53,9 +53,9 @@ type Key struct {
 // Key returns the station's key, less what is secret.
 func (s *State) Key() Key {
 	k := s.station
-	if s.site != nil {
-		if k = s.site.keys; k == nil {
-			return Key{Issuer: s.site.name}
+	if site := s.site.Load(); site != nil {
+		if k = site.keys; k == nil {
+			return Key{Issuer: site.name}
 		}
 	}
 	return Key{k.Issuer(), k.Demo(), k.Public().NotAfter}

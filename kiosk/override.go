@@ -2,6 +2,7 @@ package kiosk
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -214,4 +215,21 @@ func (st *Station) propose(p *port, o *pending) {
 		p.view.Override = &localapi.Override{Class: o.class, Reason: o.reason, Until: localapi.Time(o.until)}
 	}
 	st.touch(p)
+}
+
+// Overrides counts what two people let through since a time.
+func (s *State) Overrides(ctx context.Context, since time.Time) (n int, err error) {
+	err = s.log.List(ctx, audit.ListOptions{Kinds: []audit.Kind{audit.KindOverride}, Newest: true}, func(e audit.Entry) error {
+		if e.Time.Before(since) {
+			return errEnough
+		}
+		if o, ok := e.Data.(audit.Override); ok && o.Confirmed {
+			n++
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return 0, logError(err)
+	}
+	return n, nil
 }

@@ -101,18 +101,7 @@ func (s *State) InstallRoster(ctx context.Context, data []byte, person string) (
 }
 
 // RosterStamp is another text whenever the roster in the state, or what it is held against, may have changed.
-func (s *State) RosterStamp() string {
-	out := ""
-	for _, name := range []string{rosterName, trustName, staffKeyName} {
-		info, err := os.Stat(s.path(name))
-		if err != nil {
-			out += fmt.Sprint(errors.Is(err, fs.ErrNotExist), ";")
-			continue
-		}
-		out += fmt.Sprint(info.Size(), info.ModTime().UnixNano(), ";")
-	}
-	return out
-}
+func (s *State) RosterStamp() string { return s.stamp(rosterName, trustName, staffKeyName) }
 
 // StaffKey is the key that badges and PINs are digests under; the zero key if the station has none.
 func (s *State) StaffKey() (staff.Key, error) {

@@ -48,12 +48,13 @@ type site struct {
 }
 
 // UseSite makes this process sign with the site's key and with no other. Without keys it issues nothing. Only pratiqued
-// calls it: what screens on its own signs with the demonstration key, which no device takes.
+// calls it: what screens on its own signs with the demonstration key, which no device takes. While a station runs, call it
+// within Station.Pause.
 func (s *State) UseSite(name string, keys *clearance.Keys) error {
 	if keys != nil && keys.Demo() {
 		return fmt.Errorf("%w: a demonstration key is never a site's", ErrNotEnrolled)
 	}
-	s.site = &site{name: name, keys: keys}
+	s.site.Store(&site{name: name, keys: keys})
 	return nil
 }
 
@@ -76,14 +77,15 @@ func (s *State) signer() (*clearance.Keys, uint64, error) {
 	if err := s.noIncident(); err != nil {
 		return nil, 0, err
 	}
-	if s.site == nil {
+	site := s.site.Load()
+	if site == nil {
 		return s.station, 0, nil
 	}
-	t, err := s.listed(s.site.keys)
+	t, err := s.listed(site.keys)
 	if err != nil {
 		return nil, 0, err
 	}
-	return s.site.keys, t.Version, nil
+	return site.keys, t.Version, nil
 }
 
 // MayIssue says why the station may not issue at present, or nothing.
@@ -129,11 +131,12 @@ func (s *State) Trust() (*clearance.Trust, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrState, trustName, err)
 	}
-	if s.site != nil { // a thousand stations' keys take a while, and hardly ever change
-		s.site.mu.Lock()
-		defer s.site.mu.Unlock()
-		if s.site.trust != nil && bytes.Equal(s.site.data, data) {
-			return s.site.trust, nil
+	site := s.site.Load()
+	if site != nil { // a thousand stations' keys take a while, and hardly ever change
+		site.mu.Lock()
+		defer site.mu.Unlock()
+		if site.trust != nil && bytes.Equal(site.data, data) {
+			return site.trust, nil
 		}
 	}
 	t, err := clearance.ParseTrust(data)
@@ -143,8 +146,8 @@ func (s *State) Trust() (*clearance.Trust, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrState, trustName, err)
 	}
-	if s.site != nil {
-		s.site.data, s.site.trust = data, t
+	if site != nil {
+		site.data, site.trust = data, t
 	}
 	return t, nil
 }
@@ -261,6 +264,24 @@ func (s *State) TrustAge() (time.Duration, error) {
 
 // maxKeyBox is more than package keys writes.
 const maxKeyBox = 8 << 10
+
+// KeyStamp is another text whenever the enrolled key may have changed; trust whenever the trust file may have.
+func (s *State) KeyStamp() (key, trust string) {
+	return s.stamp(string(EnrolledKey)), s.stamp(trustName)
+}
+
+// stamp is another text whenever files in the state may have changed.
+func (s *State) stamp(names ...string) (out string) {
+	for _, name := range names {
+		info, err := os.Stat(s.path(name))
+		if err != nil {
+			out += fmt.Sprint(errors.Is(err, fs.ErrNotExist), ";")
+			continue
+		}
+		out += fmt.Sprint(info.Size(), " ", info.ModTime().UnixNano(), ";")
+	}
+	return out
+}
 
 // KeyBox reads a key's box; nil if the slot is empty.
 func (s *State) KeyBox(slot KeySlot) ([]byte, error) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -60,8 +61,8 @@ const stateVersion = "1"
 type State struct {
 	dir     string
 	log     *audit.Log
-	station *clearance.Keys // the demonstration key
-	site    *site           // who signs in its place; nil where the demonstration key signs
+	station *clearance.Keys      // the demonstration key
+	site    atomic.Pointer[site] // who signs in its place; nil where the demonstration key signs
 	names   []byte
 	now     func() time.Time
 

@@ -32,6 +32,7 @@ type daemon struct {
 	station *kiosk.Station
 	server  *localapi.Server
 	people  *people
+	key     siteKey // belongs to the loop
 	desk    *staff.Desk
 	shown   map[string]shown // of each port; belongs to publish
 	left    chan struct{}    // a medium was taken out
@@ -62,11 +63,10 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	defer state.Close()
 	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), shown: map[string]shown{},
 		left: make(chan struct{}, 1), lost: make(chan error, 1)}
-	closeKey, err := d.openKey(ctx)
-	if err != nil {
+	if err := d.openKey(ctx); err != nil {
 		return err
 	}
-	defer closeKey()
+	defer d.closeKey()
 	d.packs.cfg = kiosk.PackConfig{Root: root, Baseline: shipped, Tighten: cfg.Apply}
 	if err := d.loadPacks(ctx); err != nil {
 		return err
@@ -121,6 +121,7 @@ func (d *daemon) run(ctx context.Context) error {
 	for {
 		select {
 		case <-checkup.C:
+			d.rekey(ctx)
 			d.checkup(ctx)
 		case <-d.left:
 			d.desk.SignOut()
@@ -279,6 +280,7 @@ func (d *daemon) checkup(ctx context.Context) {
 		d.packs.mu.Unlock()
 	}
 	d.health.set("disk", diskAilment(d.options.state))
+	d.health.set("override", d.overrideAilment(ctx))
 	d.health.set("roster", d.people.ailment())
 	d.health.set("key", d.keyAilment())
 	d.health.set("trust", d.trustAilment())

@@ -16,29 +16,80 @@ import (
 	"pratique/kiosk/localapi"
 )
 
+// siteKey is the key that the site enrolled, as this process has it open. The zero value is none.
+type siteKey struct {
+	stamp  string // of what it was opened from
+	usable bool
+	close  func() // nil if nothing is open
+}
+
 // openKey opens the key that the site enrolled, if there is one. A key that cannot be opened does not keep the station from
 // screening: it issues nothing, and says so. Only where nothing was ever enrolled the demonstration key signs.
-func (d *daemon) openKey(ctx context.Context) (closeKey func(), err error) {
-	nothing := func() {}
+func (d *daemon) openKey(ctx context.Context) error {
 	enrolled, err := d.state.Enrolled()
 	if err != nil || !enrolled {
-		return nothing, err
+		return err
 	}
+	return d.takeKey(ctx, func(f func()) { f() })
+}
+
+// rekey takes over a key that was enrolled or rotated while the station runs. Once a station is enrolled, its demonstration key
+// signs nothing more.
+func (d *daemon) rekey(ctx context.Context) {
+	enrolled, err := d.state.Enrolled()
+	if err != nil || !enrolled || d.keyStamp() == d.key.stamp {
+		return
+	}
+	if err := d.takeKey(ctx, d.station.Pause); err != nil {
+		d.log.Error("the station's key cannot be taken over", "error", err)
+	}
+}
+
+// keyStamp is another text whenever the key should be opened anew: if it can be used, when it was made or rotated; if not, also
+// when the trust file was changed. No oftener, since a device counts what it is opened with in vain.
+func (d *daemon) keyStamp() string {
+	key, trust := d.state.KeyStamp()
+	if d.key.usable {
+		return key
+	}
+	return key + trust
+}
+
+// takeKey opens the key, and lets it sign in the place of what signed before. pause keeps others from issuing meanwhile.
+func (d *daemon) takeKey(ctx context.Context, pause func(func())) (err error) {
+	before, trust := d.state.KeyStamp() // what changes from here on is seen the next time
+	name, k, closeKey := d.enrolledKey(ctx)
+	pause(func() { err = d.state.UseSite(name, k) })
+	d.closeKey()
+	d.key = siteKey{stamp: before, usable: k != nil && err == nil, close: closeKey}
+	if !d.key.usable {
+		d.key.stamp += trust
+	}
+	return err
+}
+
+// closeKey gives back what is open.
+func (d *daemon) closeKey() {
+	if d.key.close != nil {
+		d.key.close()
+		d.key.close = nil
+	}
+}
+
+// enrolledKey opens the key and holds the trust file against the log. Without a key the station issues nothing.
+func (d *daemon) enrolledKey(ctx context.Context) (name string, k *clearance.Keys, closeKey func()) {
 	o, name, err := d.tryKey(ctx)
-	if err != nil {
-		d.log.Error("the station's key cannot be used", "error", err)
-		return nothing, d.state.UseSite(name, nil)
-	}
-	k, err := o.Keys()
 	if err == nil {
-		err = d.state.CheckTrust(ctx)
-	}
-	if err != nil {
-		d.log.Error("the station's key cannot be used", "error", err)
+		if k, err = o.Keys(); err == nil {
+			err = d.state.CheckTrust(ctx)
+		}
+		if err == nil {
+			return name, k, func() { o.Close() }
+		}
 		o.Close()
-		return nothing, d.state.UseSite(name, nil)
 	}
-	return func() { o.Close() }, d.state.UseSite(name, k)
+	d.log.Error("the station's key cannot be used", "error", err)
+	return name, nil, func() {}
 }
 
 func (d *daemon) tryKey(ctx context.Context) (o *keys.Opened, name string, err error) {

@@ -138,6 +138,53 @@ func TestT17_AStationWithoutItsSecretScreensAndIssuesNothing(t *testing.T) {
 	account(t, d.state)
 }
 
+// A station that is enrolled while it runs signs with the site's key and with the demonstration's no more, without a new start.
+func TestT34_AStationEnrolledWhileItRunsStopsDemonstrating(t *testing.T) {
+	d := newDesk(t, `"general"`)
+	secret := filepath.Join(d.dir, "secret")
+	if err := os.WriteFile(secret, []byte("correct horse battery"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.more = []string{"--secret", secret}
+	d.team("")
+	d.start()
+	c := d.client()
+	defer c.Close()
+	if _, err := c.Install(t.Context(), filepath.Join(d.dir, "repo")); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := c.Status(t.Context()); err != nil || !st.Demo {
+		t.Fatalf("%+v %v", st, err)
+	}
+	trust := d.enrol("correct horse battery")
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		st, err := c.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !st.Demo {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it demonstrates on: %+v", st)
+		}
+	}
+	d.plug("clean", "a.img")
+	port := d.until("scanned", in("", localapi.Waiting))
+	a, err := c.Issue(t.Context(), port.ID, "general")
+	if err != nil || a.Clearance == nil {
+		t.Fatalf("%+v %v", a, err)
+	}
+	token, err := os.ReadFile(filepath.Join(d.state, "clearances", a.Clearance.ID, "token.cose"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := clearance.Verify(clearance.Verification{Token: token, Trust: trust, Now: time.Now(), Comparison: &clearance.Comparison{Equal: true}})
+	if res.Reason != clearance.Valid {
+		t.Errorf("%v: %s", res.Reason, res.Text)
+	}
+}
+
 // An incident that another process begins stops the daemon at once, not at its next checkup.
 func TestT17_AnIncidentStopsARunningStation(t *testing.T) {
 	d := newDesk(t, `"general"`)

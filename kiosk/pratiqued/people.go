@@ -173,3 +173,18 @@ func (p *people) ailment() ailment {
 	}
 	return ailment{}
 }
+
+// reviewTime is how long an override stays on the screen: until the security team's next working day has seen it.
+const reviewTime = 24 * time.Hour
+
+// overrideAilment tells everybody that media were let through.
+func (d *daemon) overrideAilment(ctx context.Context) ailment {
+	n, err := d.state.Overrides(ctx, time.Now().Add(-reviewTime))
+	switch {
+	case err != nil:
+		return ailment{"Whether media were let through by override cannot be found out.", false}
+	case n > 0:
+		return ailment{"A medium was let through by override in the last 24 hours: the security team reviews it.", false}
+	}
+	return ailment{}
+}
