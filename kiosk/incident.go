@@ -67,6 +67,7 @@ func (s *State) BeginIncident(ctx context.Context, reason audit.Word, since time
 	if err := s.noIncident(); err != nil {
 		return nil, err
 	}
+	reason = audit.WordOf(string(reason)) // whoever is in a hurry types a sentence, and the log must take it at the end too
 	now := s.now().UTC().Truncate(time.Second)
 	in := &Incident{Reason: reason, Begun: now, Since: since.UTC().Truncate(time.Second)}
 	if err := s.writeIncident(in); err != nil {

@@ -371,6 +371,25 @@ func TestT17_AnIncidentStopsTheStationUntilTwoPeopleEndIt(t *testing.T) {
 	}
 }
 
+// A reason that is no word stops the station all the same, and does not keep it stopped for ever.
+func TestT17_AnIncidentOfManyWordsEndsToo(t *testing.T) {
+	for _, reason := range []audit.Word{"the key was stolen!", "Schlüssel\ngestohlen", "", audit.Word(strings.Repeat("x", 1000))} {
+		s := openState(t, t.TempDir())
+		in, err := s.BeginIncident(t.Context(), reason, time.Now(), "uid:1")
+		if err != nil || in == nil {
+			t.Fatalf("%q: %v", reason, err)
+		}
+		for _, person := range []string{"uid:1", "uid:2"} {
+			if _, err := s.EndIncident(t.Context(), person); err != nil {
+				t.Errorf("%q: %v", reason, err)
+			}
+		}
+		if err := s.MayIssue(); err != nil {
+			t.Errorf("%q: %v", reason, err)
+		}
+	}
+}
+
 // An incident that begins between the log's entry and the token leaves no token.
 func TestT17_AnIncidentStopsAClearanceThatIsBeingMade(t *testing.T) {
 	d := newDesk(t, nil)

@@ -105,6 +105,24 @@ func TestWithAddsAndSaysSo(t *testing.T) {
 	}
 }
 
+// Nobody may let a medium through for a class whose policy does not say so in so many words.
+func TestOverridesAreForClassesThatAllowThem(t *testing.T) {
+	for line, want := range map[string]bool{"": false, `override = "refuse"`: false, `override = "allow"`: true} {
+		p, err := ParsePolicy([]byte("class = \"general\"\nallow_types = [\"*\"]\n" + line))
+		if err != nil || p.Override != want {
+			t.Errorf("%q: %v %v", line, p.Override, err)
+		}
+	}
+	for _, line := range []string{`override = "warn"`, `override = "yes"`, `override = true`, `Override = "refuse"`} {
+		if p, err := ParsePolicy([]byte("class = \"general\"\nallow_types = [\"*\"]\n" + line)); err == nil && p.Override {
+			t.Errorf("%q is taken", line)
+		}
+	}
+	if (Policy{}).Override {
+		t.Error("the zero policy allows it")
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	p, err := ParsePolicy([]byte(`
 class = "imaging"

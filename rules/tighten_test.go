@@ -76,6 +76,22 @@ func TestTightenTakesAway(t *testing.T) {
 	}
 }
 
+func TestTightenTakesOverridesAway(t *testing.T) {
+	pack := tightenable(t)
+	loose := pack.Policies["imaging"]
+	loose.Override = true
+	pack.Policies["imaging"] = loose
+	for word, want := range map[string]bool{"": true, "allow": true, "refuse": false} {
+		tight, err := pack.Tighten(map[string]Tightening{"imaging": {Override: word}, "my-ct": {Base: "imaging"}}, 0)
+		if err != nil || tight.Policies["imaging"].Override != want || tight.Policies["my-ct"].Override != want {
+			t.Errorf("%q: %v", word, err)
+		}
+		if word == "refuse" && tight.InForce() == pack.InForce() {
+			t.Error("the digest does not say so")
+		}
+	}
+}
+
 func TestTightenRefusesWhatLoosens(t *testing.T) {
 	for name, c := range map[string]struct {
 		class string
@@ -104,6 +120,8 @@ func TestTightenRefusesWhatLoosens(t *testing.T) {
 		"no base":                  {"my-ct", Tightening{}, "needs a base"},
 		"unknown base":             {"my-ct", Tightening{Base: "ct"}, `no class "ct"`},
 		"itself":                   {"my-ct", Tightening{Base: "my-ct"}, `no class "my-ct"`},
+		"override":                 {"imaging", Tightening{Override: "allow"}, `it says "refuse"`},
+		"unknown override":         {"imaging", Tightening{Override: "never"}, `want "refuse"`},
 		"bad name":                 {"My CT", Tightening{Base: "imaging"}, "its name"},
 		"looser than the base":     {"my-ct", Tightening{Base: "imaging", Hours: n(72)}, "longer"},
 	} {

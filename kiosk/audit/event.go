@@ -79,6 +79,20 @@ func (w Word) check() error {
 	return nil
 }
 
+// WordOf makes a word of what a person typed: what cannot stand in one becomes a hyphen.
+func WordOf(text string) Word {
+	out := []byte(text)
+	for i, c := range out {
+		if !wordByte(c) {
+			out[i] = '-'
+		}
+	}
+	if len(out) == 0 {
+		return "unspecified"
+	}
+	return Word(out[:min(len(out), maxWord)])
+}
+
 func wordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 		c == '.' || c == '_' || c == '-' || c == '+'

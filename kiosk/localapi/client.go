@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"pratique/scanner/frame"
 )
@@ -146,6 +147,12 @@ func (c *Client) install(ctx context.Context, r Request) (Pack, error) {
 		return Pack{}, errors.New("the daemon does not say which pack is in force")
 	}
 	return *reply.Pack, nil
+}
+
+// BeginIncident stops the station: it issues nothing more, and what it issued from a time on is in doubt.
+func (c *Client) BeginIncident(ctx context.Context, reason string, since time.Time) error {
+	_, err := c.ask(ctx, Request{Verb: VerbBegin, Reason: reason, Since: Time(since)})
+	return err
 }
 
 // EndIncident asks for the end of an incident, and reports whether it is over.

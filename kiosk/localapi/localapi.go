@@ -6,7 +6,7 @@
 // one map of deterministic CBOR with integer keys, as the field tags below give them. A client sends a Request, which has at
 // most 1,024 bytes:
 //
-//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose}
+//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose, 13: since}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -20,6 +20,7 @@
 //	install    the rule pack of the repository in the folder path, or on the medium in port, is in force, and a Pack says which
 //	           it is; else an error says at which gate it was refused. A medium is screened first, and its session ends
 //	end-incident  Over: whether the incident has ended, which takes two people who ask for it
+//	begin-incident  an empty Reply, once the station issues nothing more; clearances from since on are in doubt
 //	override   an Answer: two people let a medium through in port for class although it was not cleared, for a reason of
 //	           OverrideReasons. The first of them gets an Answer that is Pending, the second one the clearance
 //	sign-in    a SignIn: who has this number, or the badge that was held to the reader, and this pin, is signed in
@@ -251,6 +252,7 @@ const (
 	VerbIssue     Verb = "issue"
 	VerbEject     Verb = "eject"
 	VerbInstall   Verb = "install"
+	VerbBegin     Verb = "begin-incident"
 	VerbEnd       Verb = "end-incident"
 	VerbOverride  Verb = "override"
 	VerbSignIn    Verb = "sign-in"
@@ -281,9 +283,10 @@ type Request struct {
 	PIN     PIN    `cbor:"8,keyasint,omitempty"`
 	Company string `cbor:"9,keyasint,omitempty"`
 	Order   string `cbor:"10,keyasint,omitempty"`
-	Reason  string `cbor:"11,keyasint,omitempty"`
+	Reason  string `cbor:"11,keyasint,omitempty"` // of OverrideReasons, or a word for an incident
 
 	Disclose *Disclose `cbor:"12,keyasint,omitempty"`
+	Since    string    `cbor:"13,keyasint,omitempty"` // a time
 }
 
 // Disclose says whose names somebody asks for.
@@ -297,10 +300,10 @@ type Disclose struct {
 const MaxNames = 192 << 10
 
 // fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
-// reason. What is a capital may be left out.
+// reason, since (t). What is a capital may be left out.
 var fields = map[Verb]string{
 	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "FP", VerbEnd: "",
-	VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "",
+	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
@@ -310,12 +313,12 @@ func (r *Request) check() error {
 		return fmt.Errorf("unknown verb")
 	}
 	for letter, there := range map[string]bool{"p": r.Port != "", "c": r.Class != "", "m": r.Max != 0, "f": r.Path != "", "n": r.Number != "", "s": r.PIN != "",
-		"o": r.Company != "", "w": r.Order != "", "r": r.Reason != ""} {
+		"o": r.Company != "", "w": r.Order != "", "r": r.Reason != "", "t": r.Since != ""} {
 		if must, may := strings.Contains(takes, letter), strings.Contains(takes, strings.ToUpper(letter)); must && !there || there && !must && !may {
 			return fmt.Errorf("%s: a field too many or too few", r.Verb)
 		}
 	}
-	for _, word := range []string{r.Port, r.Class, r.Number, r.Company, r.Order, r.Reason} {
+	for _, word := range []string{r.Port, r.Class, r.Number, r.Company, r.Order, r.Reason, r.Since} {
 		if len(word) > maxWord {
 			return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
 		}
@@ -333,7 +336,7 @@ func (r *Request) check() error {
 		return fmt.Errorf("%s: max of %d", r.Verb, r.Max)
 	case len(r.PIN) > MaxPIN:
 		return fmt.Errorf("%s: a PIN of more than %d digits", r.Verb, MaxPIN)
-	case r.Reason != "" && !slices.Contains(OverrideReasons, r.Reason):
+	case r.Verb == VerbOverride && !slices.Contains(OverrideReasons, r.Reason):
 		return fmt.Errorf("%s: an unknown reason", r.Verb)
 	}
 	return nil

@@ -162,13 +162,14 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 	verbs := []Request{{Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
-		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbInstall, Port: "p"}, {Verb: VerbEnd}, {Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
+		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbInstall, Port: "p"}, {Verb: VerbEnd}, {Verb: VerbBegin, Reason: "drill", Since: "2026-11-22T08:00:00Z"},
+		{Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
 		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"},
 		{Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
 	for role, may := range map[Roles]string{
 		0: "", RoleScreen: "status subscribe issue eject override sign-in sign-out stay guest", RoleStaff: "status subscribe issue eject override",
-		RoleSecurity: "status subscribe sessions install end-incident disclose", RoleAudit: "status subscribe sessions disclose",
-		RoleAdmin: "status subscribe sessions eject install end-incident disclose",
+		RoleSecurity: "status subscribe sessions install begin-incident end-incident disclose", RoleAudit: "status subscribe sessions disclose",
+		RoleAdmin: "status subscribe sessions eject install begin-incident end-incident disclose",
 		1 << 7:    "",
 	} {
 		var done atomic.Int32
@@ -179,6 +180,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
 			Install:  func(context.Context, string, string) (Pack, error) { done.Add(1); return Pack{}, nil },
 			End:      func(context.Context, Peer) (bool, error) { done.Add(1); return true, nil },
+			Begin:    func(context.Context, Peer, string, time.Time) error { done.Add(1); return nil },
 			Override: func(context.Context, Peer, string, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			SignIn:   func(context.Context, string, PIN) (SignIn, error) { done.Add(1); return SignIn{}, nil },
 			SignOut:  func() { done.Add(1) },
@@ -205,7 +207,7 @@ func TestRequestsThatBreakTheRulesAreRefused(t *testing.T) {
 		{Verb: VerbInstall}, {Verb: VerbInstall, Port: "x", Path: "/y"}, {Verb: VerbInstall, Port: long}, {Verb: VerbInstall, Path: "y"},
 		{Verb: VerbSessions, Max: -1}, {Verb: VerbSessions, Max: MaxSessions + 1}, {Verb: VerbStatus, Max: 1},
 		{Verb: VerbSignIn}, {Verb: VerbSignIn, Number: "1"}, {Verb: VerbSignIn, PIN: "1234567890123"}, {Verb: VerbStatus, PIN: "1"}, {Verb: VerbGuest, Company: "x"},
-		{Verb: VerbOverride, Port: "x", Class: "y"}, {Verb: VerbOverride, Port: "x", Class: "y", Reason: "because"}} {
+		{Verb: VerbBegin, Reason: "x"}, {Verb: VerbBegin, Since: "2026-11-22T08:00:00Z"}, {Verb: VerbOverride, Port: "x", Class: "y"}, {Verb: VerbOverride, Port: "x", Class: "y", Reason: "because"}} {
 		if r.check() == nil {
 			t.Errorf("%+v is taken", r)
 		}

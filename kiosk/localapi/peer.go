@@ -40,6 +40,7 @@ var allowed = map[Verb]Roles{
 	VerbIssue:     RoleScreen | RoleStaff, // and only for a person that the roster lets clear media for the class
 	VerbEject:     RoleScreen | RoleStaff | RoleAdmin,
 	VerbInstall:   RoleSecurity | RoleAdmin, // a pack proves itself; who brings it gains nothing
+	VerbBegin:     RoleSecurity | RoleAdmin,
 	VerbEnd:       RoleSecurity | RoleAdmin,
 	VerbOverride:  RoleScreen | RoleStaff, // and only for two people whom the roster lets do it
 	VerbSignIn:    RoleScreen,

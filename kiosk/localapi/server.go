@@ -33,6 +33,7 @@ type Handler struct {
 	Eject    func(ctx context.Context, peer Peer, port string) error
 	Install  func(ctx context.Context, port, path string) (Pack, error)  // one of the two is empty
 	End      func(ctx context.Context, peer Peer) (over bool, err error) // of an incident
+	Begin    func(ctx context.Context, peer Peer, reason string, since time.Time) error
 	Override func(ctx context.Context, peer Peer, port, class, reason string) (Answer, error)
 	// SignIn signs a person in for as long as ctx lasts, at most. It never keeps the PIN.
 	SignIn   func(ctx context.Context, number string, pin PIN) (SignIn, error)
@@ -300,6 +301,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			if pack, err = h.Install(ctx, r.Port, r.Path); err == nil {
 				reply.Pack = &pack
 			}
+		case VerbBegin:
+			err = c.begin(ctx, r)
 		case VerbEnd:
 			reply.Over, err = h.End(ctx, c.peer)
 		case VerbDisclose:
@@ -335,6 +338,14 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 		reply.Error = &Error{CodeFailed, "The kiosk failed. Its journal says more."}
 	}
 	return reply
+}
+
+func (c *client) begin(ctx context.Context, r Request) error {
+	since, err := time.Parse(TimeFormat, r.Since)
+	if err != nil {
+		return &Error{CodeRequest, "The request breaks the rules: want a time in whole seconds, UTC."}
+	}
+	return c.server.handler.Begin(ctx, c.peer, r.Reason, since)
 }
 
 func (c *client) send(reply Reply) error {

@@ -33,12 +33,34 @@ func (p *program) incidentBegin(ctx context.Context, args []string) (int, error)
 	if err != nil {
 		return 0, err
 	}
+	const stopped = "pratique: no clearance is issued until two people end the incident"
+	c, err := ask(ctx, *state)
+	switch {
+	case err == nil: // the security team may stop a station whose state it cannot open
+		defer c.Close()
+		if err := c.BeginIncident(ctx, *reason, from); err != nil {
+			return 0, err
+		}
+		fmt.Fprintln(p.stderr, stopped)
+		if *out == "" {
+			return exitOK, nil
+		}
+		return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+			in, err := st.Incident()
+			if err != nil || in == nil {
+				return errors.Join(usagef("there is no incident any more"), err)
+			}
+			return p.report(ctx, st, in, *out)
+		})
+	case !errors.Is(err, localapi.ErrNoDaemon):
+		return 0, err
+	}
 	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
 		in, err := st.BeginIncident(ctx, audit.Word(*reason), from, me())
 		if in == nil {
 			return err
 		}
-		fmt.Fprintln(p.stderr, "pratique: no clearance is issued until two people end the incident")
+		fmt.Fprintln(p.stderr, stopped)
 		if err != nil { // it is stopped; what is missing is the log's entry
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pratique/kiosk"
+	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
@@ -162,6 +163,19 @@ func (d *daemon) trustAilment() ailment {
 		return ailment{"The trust file is older than 30 days: ask the root holders for a new one.", false}
 	}
 	return ailment{}
+}
+
+// beginIncident stops the station on the word of one person: to stop is always safe. What the log takes as a word, it takes as
+// the reason.
+func (d *daemon) beginIncident(ctx context.Context, peer localapi.Peer, reason string, since time.Time) error {
+	in, err := d.state.BeginIncident(ctx, audit.Word(reason), since, fmt.Sprintf("uid:%d", peer.UID))
+	if errors.Is(err, kiosk.ErrIncident) {
+		return &localapi.Error{Code: localapi.CodeBusy, Text: "An incident is under way already."}
+	}
+	if in != nil {
+		d.checkup(ctx)
+	}
+	return err
 }
 
 // endIncident passes on that a person asks for the end of an incident. Who it is, the kernel says.
