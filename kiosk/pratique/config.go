@@ -122,6 +122,9 @@ func policyLine(p rules.Policy, cfg config.Config) string {
 		types += fmt.Sprintf(", less %d", len(p.Deny))
 	}
 	words = append(words, "types "+types, count(uint64(p.Life.Hours()), "hour", "hours"))
+	if p.Override {
+		words = append(words, "two people may override")
+	}
 	if class, ok := cfg.Classes[p.Class]; ok && class.Base != "" {
 		words = append(words, "this station's own, from "+class.Base)
 	} else if ok {

@@ -294,7 +294,7 @@ func (p *program) keysRotate(ctx context.Context, args []string) (int, error) {
 		if err := st.RotateKey(ctx, public, me()); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(p.stdout, "the next key signs once pratiqued is started again; what the old one signed holds until it expires")
+		_, err = fmt.Fprintln(p.stdout, "the next key signs from now on, within some seconds where pratiqued runs; what the old one signed holds until it expires")
 		return err
 	})
 }

@@ -61,8 +61,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer state.Close()
-	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), shown: map[string]shown{},
-		left: make(chan struct{}, 1), lost: make(chan error, 1)}
+	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), left: make(chan struct{}, 1), lost: make(chan error, 1)}
 	if err := d.openKey(ctx); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ var (
 	errWrong  = &localapi.Error{Code: localapi.CodeSignIn, Text: "This badge or number and this PIN do not belong together."}
 	errSlow   = &localapi.Error{Code: localapi.CodeSlow, Text: "There were too many wrong PINs. Wait a little before the next one."}
 	errTrying = &localapi.Error{Code: localapi.CodeBusy, Text: "Another PIN is being looked at."}
+	errWords  = &localapi.Error{Code: localapi.CodeRequest, Text: "Company and work order are one word each, of letters, digits and . _ - +."}
 	errNobody = &localapi.Error{Code: localapi.CodeSignIn, Text: "Nobody is signed in who may do this."}
 )
 
@@ -89,7 +90,10 @@ func (d *daemon) signIn(ctx context.Context, number string, pin localapi.PIN) (l
 
 // guest lets the sponsor who is signed in answer for a guest.
 func (d *daemon) guest(company, order string) (localapi.SignIn, error) {
-	if err := d.desk.Guest(company, order); err != nil {
+	switch err := d.desk.Guest(company, order); {
+	case errors.Is(err, staff.ErrWord):
+		return localapi.SignIn{}, errWords
+	case err != nil:
 		return localapi.SignIn{}, errNobody
 	}
 	return d.arrived(context.Background())
@@ -128,8 +132,10 @@ func (d *daemon) asks(peer localapi.Peer) (kiosk.Person, error) {
 // under the station's lock, so the desk is told by the daemon's own loop.
 func (d *daemon) publish(st localapi.State) {
 	d.server.Publish(st)
+	now := map[string]shown{}
 	for i := range st.Ports {
 		p := &st.Ports[i]
+		now[p.ID] = shown{p.Session, p.State}
 		was := d.shown[p.ID]
 		if was.session != "" && (p.Session != was.session || p.State == localapi.Leaving && was.state != localapi.Leaving) {
 			select {
@@ -137,8 +143,8 @@ func (d *daemon) publish(st localapi.State) {
 			default: // it will be told
 			}
 		}
-		d.shown[p.ID] = shown{p.Session, p.State}
 	}
+	d.shown = now
 }
 
 // shown is what was last seen of a port.

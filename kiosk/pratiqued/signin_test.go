@@ -190,7 +190,7 @@ func TestT18_AGuestDoesNothingWithoutTheSponsor(t *testing.T) {
 	// A guest whom the roster does not have, for whom the sponsor answers.
 	sign("4711", "482915")
 	for name, words := range map[string][2]string{"no words": {"Acme Inc", "WO 2"}, "a path": {"../x/y", "WO-2"}} {
-		if _, err := c.Guest(t.Context(), words[0], words[1]); refusal(err) != localapi.CodeSignIn {
+		if _, err := c.Guest(t.Context(), words[0], words[1]); refusal(err) != localapi.CodeRequest {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

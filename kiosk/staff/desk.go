@@ -22,6 +22,7 @@ var (
 	ErrSlow  = errors.New("there were too many wrong PINs: wait before the next one")
 	ErrBusy  = errors.New("another PIN is being looked at")
 	ErrNone  = errors.New("nobody is signed in who may do this")
+	ErrWord  = errors.New("company and work order are one word each")
 )
 
 // DeskConfig is what a desk works with. Its functions are called without the desk's lock, and all are required.
@@ -210,7 +211,7 @@ func (d *Desk) stay() {
 // sponsor's classes, and nothing else.
 func (d *Desk) Guest(company, order string) error {
 	if !isWord(company) || !isWord(order) {
-		return ErrNone
+		return ErrWord
 	}
 	who, ok := d.Who()
 	if !ok || who.Guest != nil || !who.Person.Sponsor {
