@@ -7,8 +7,9 @@ import (
 )
 
 // Wrong PINs slow a person down and never lock anybody out: a lock-out would let anybody who knows a colleague's number keep them
-// from their work. Two mistakes are free, then each doubles the wait, up to a minute. So whoever tries without end gets through
-// 1,440 of a million PINs in a day, for one person; and as all tries together slow the station down too, no more for many.
+// from their work. Two mistakes are free, then each doubles the wait, up to a minute: whoever tries without end gets through 1,440
+// of a million PINs of one person in a day. All tries together slow the station down too, by a quarter of a minute at most, so that
+// everybody can still sign in: 5,760 PINs in a day, whomever they are tried for.
 const (
 	freeTries    = 2
 	maxWait      = time.Minute
