@@ -113,6 +113,9 @@ func policyLine(p rules.Policy, cfg config.Config) string {
 			words = append(words, stance.word+" "+strings.Join(keys, ", "))
 		}
 	}
+	if p.Override {
+		words = append(words, "two people may override")
+	}
 	const shown = 4
 	types := strings.Join(p.Allow[:min(len(p.Allow), shown)], ", ")
 	if n := len(p.Allow) - shown; n > 0 {
@@ -122,9 +125,6 @@ func policyLine(p rules.Policy, cfg config.Config) string {
 		types += fmt.Sprintf(", less %d", len(p.Deny))
 	}
 	words = append(words, "types "+types, count(uint64(p.Life.Hours()), "hour", "hours"))
-	if p.Override {
-		words = append(words, "two people may override")
-	}
 	if class, ok := cfg.Classes[p.Class]; ok && class.Base != "" {
 		words = append(words, "this station's own, from "+class.Base)
 	} else if ok {

@@ -274,7 +274,7 @@ func stateChecks(ctx context.Context, dir string) []check {
 	}
 	out = append(out, log, clockCheck(last))
 	if c, ok := enrolledCheck(st); ok {
-		return append(out, c)
+		return append(out, c, rosterCheck(ctx, st))
 	}
 	key := st.Key()
 	if key.Demo {
@@ -310,6 +310,19 @@ func enrolledCheck(st *kiosk.State) (check, bool) {
 		c.State, c.Hint = stateOK, ""
 	}
 	return c, true
+}
+
+// rosterCheck says whether the people of an enrolled station are known, and can sign in.
+func rosterCheck(ctx context.Context, st *kiosk.State) check {
+	r, err := st.Roster(ctx)
+	if err != nil {
+		return check{"roster", stateMissing, err.Error(), "pratique staff install: until then nobody may have a clearance"}
+	}
+	c := check{"roster", stateOK, fmt.Sprintf("version %d of %s, %s", r.Version, r.Issued.Format(timeFormat), count(uint64(r.Len()), "person", "people")), ""}
+	if key, err := st.StaffKey(); err != nil || key.ID() != r.KeyID {
+		c.State, c.Hint = stateMissing, "this station does not have the staff key of its badges and PINs: pratique staff install --staff-key FILE"
+	}
+	return c
 }
 
 // clockCheck holds the clock against the log and asks the kernel whether anything keeps it right.
