@@ -104,7 +104,7 @@ func live(t *testing.T, s *State) (se *session, err error) {
 	if err := s.step("decided"); err != nil {
 		return se, err
 	}
-	if _, err := se.issue(ctx, "general", "person:p", nil); err != nil {
+	if _, err := se.issue(ctx, "general", "person:p"); err != nil {
 		return se, err
 	}
 	return se, se.close(ctx, true)
@@ -141,7 +141,7 @@ func TestT23_PulledWhileTheClearanceIsMade(t *testing.T) {
 			}
 			return nil
 		}
-		c, err := se.issue(gone, "general", "person:p", nil)
+		c, err := se.issue(gone, "general", "person:p")
 		if pulled := at != "token"; pulled != errors.Is(err, ErrRemoved) || pulled != (c == nil) {
 			t.Errorf("%s: %v %v", at, c, err)
 		}

@@ -42,8 +42,12 @@ type overruling struct {
 	second  string // who confirmed it
 }
 
-// issue signs the clearance of a session that was cleared for the class, or an override of its verdict. person names who asked
-// for it. What a crash leaves after each step:
+// issue signs the clearance of a session that was cleared for the class. person names who asked for it.
+func (se *session) issue(gone context.Context, class, person string) (*Clearance, error) {
+	return se.issueAs(gone, class, person, nil)
+}
+
+// issueAs signs the clearance of a session, or an override of its verdict. What a crash leaves after each step:
 //
 //	manifest written   a folder without a token; removed at the next start
 //	issuing            a log entry without a token; abandoned at the next start
@@ -51,7 +55,7 @@ type overruling struct {
 //
 // gone ends when the medium is pulled. Until the token is about to be written there is none then (isGone), and what was begun is
 // abandoned; the log and the files take their time whether or not gone has ended.
-func (se *session) issue(gone context.Context, class, person string, over *overruling) (*Clearance, error) {
+func (se *session) issueAs(gone context.Context, class, person string, over *overruling) (*Clearance, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(gone), afterwards)
 	defer cancel()
 	s, content := se.state, se.content

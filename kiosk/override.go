@@ -191,7 +191,7 @@ func (st *Station) overrule(ctx context.Context, p *port, a *ask) event {
 	if r.first != nil {
 		entry.Asked, entry.Confirmed = state.pseudonym(personOf(r.first.person.ID)), true
 	}
-	if err := se.append(logging, entry); err != nil {
+	if err := se.appendNamed(logging, entry, audit.Named{Person: personOf(r.person.ID)}); err != nil {
 		a.err = err
 		return st.broken(ctx, p, se, err)
 	}

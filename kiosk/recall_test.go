@@ -59,7 +59,7 @@ func past(t testing.TB, s *State, number uint64, n int) [16]byte {
 	if d.Verdict != Cleared {
 		t.Fatalf("%+v", d)
 	}
-	_, err = se.issue(ctx, "general", "person:p", nil)
+	_, err = se.issue(ctx, "general", "person:p")
 	check(err)
 	return se.id
 }

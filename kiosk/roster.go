@@ -157,8 +157,8 @@ func (s *State) Slowed(ctx context.Context, who [16]byte, mistakes int) error {
 
 // GuestCame enters that somebody answers for a guest.
 func (s *State) GuestCame(ctx context.Context, guest, sponsor string, g staff.Guest) error {
-	_, err := s.log.Append(ctx, audit.Event{Data: audit.Guest{Person: s.pseudonym(personOf(guest)), Sponsor: s.pseudonym(personOf(sponsor)),
-		Company: audit.Word(g.Company), Order: audit.Word(g.Order)}})
+	ev := audit.Guest{Person: s.pseudonym(personOf(guest)), Sponsor: s.pseudonym(personOf(sponsor)), Company: audit.Word(g.Company), Order: audit.Word(g.Order)}
+	_, err := s.log.AppendNamed(ctx, audit.Event{Data: ev}, audit.Named{Person: personOf(sponsor)})
 	if err != nil {
 		return logError(err)
 	}

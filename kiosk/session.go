@@ -144,7 +144,7 @@ func (se *session) run(ctx context.Context) (Result, error) {
 	res := Result{ID: se.id, Kind: se.medium.Kind, Bytes: se.medium.size(), Sector: max(se.report.SectorSize, se.medium.sector()),
 		Report: se.report, Policy: se.want.Pack.Policies[class], Decision: decision}
 	if res.Verdict == Cleared {
-		if res.Clearance, err = se.issue(ctx, class, localUser(), nil); err != nil {
+		if res.Clearance, err = se.issue(ctx, class, localUser()); err != nil {
 			return Result{}, err
 		}
 		if se.want.OutDir != "" {

@@ -467,7 +467,7 @@ func (st *Station) answer(ctx context.Context, p *port, a *ask) event {
 // sign is the last step of an answer: the clearance, or an override of the verdict.
 func (st *Station) sign(ctx context.Context, p *port, a *ask, over *overruling) event {
 	se := p.session
-	c, err := se.issue(ctx, a.class, personOf(a.person), over)
+	c, err := se.issueAs(ctx, a.class, personOf(a.person), over)
 	switch {
 	case errors.Is(err, ErrRemoved):
 		a.err = errGone

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -220,16 +219,7 @@ func (f rosterFlags) edit(change func(staff.Roster) (staff.Roster, error)) error
 		return usagef("%v", err)
 	}
 	next.Version, next.Issued = old.Version+1, time.Now().UTC().Truncate(time.Second)
-	return replaceFile(name, next.Format(), 0o600)
-}
-
-// replaceFile writes beside a file and then takes its place, so that a crash leaves the old content or the new.
-func replaceFile(name string, data []byte, mode os.FileMode) error {
-	tmp := name + ".new"
-	if err := writeNew(tmp, data, mode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, name)
+	return replaceFile(name, next.Format())
 }
 
 func (p *program) staffAdd(_ context.Context, args []string) (int, error) {
@@ -480,7 +470,7 @@ func (p *program) staffSign(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := replaceFile(into, signed, 0o600); err != nil {
+	if err := replaceFile(into, signed); err != nil {
 		return 0, err
 	}
 	_, err = fmt.Fprintf(p.stdout, "signed by %s: %s\n", printable(box.Name), into)

@@ -55,6 +55,9 @@ type Desk struct {
 	visit   uint64 // counts sign-ins, so that the end of one does not end the next
 }
 
+// guestID begins what stands for a guest whom the roster does not have. No person's id does.
+const guestID = "guest:"
+
 // here is who is signed in.
 type here struct {
 	id      string
@@ -282,7 +285,7 @@ func (h *here) present(r *Roster, now time.Time) (Present, bool) {
 	switch {
 	case h.company != "":
 		out.Guest = &Guest{h.company, h.order, h.sponsor}
-		out.ID = "guest\x00" + h.company + "\x00" + h.order
+		out.ID = guestID + h.company + ":" + h.order
 		out.Person = Person{Roles: []Role{Operator}, Classes: p.Classes, Guest: out.Guest}
 	case h.sponsor != "":
 		sponsor, found := r.ByID(h.sponsor)

@@ -128,8 +128,8 @@ func (r *Roster) check() error {
 	taken := map[string]string{}
 	for i := range r.people {
 		p := &r.people[i]
-		if p.ID == "" || !isLabel(p.ID) {
-			return fmt.Errorf("person %d has no id, or one that is too long or cannot be shown", i+1)
+		if p.ID == "" || !isLabel(p.ID) || strings.HasPrefix(p.ID, guestID) {
+			return fmt.Errorf("person %d has no id, or one that is too long, cannot be shown or begins with %q", i+1, guestID)
 		}
 		mine := []string{"id " + p.ID}
 		if p.UID != nil {

@@ -217,6 +217,7 @@ func TestT18_ARosterWithAWrongPersonIsNobody(t *testing.T) {
 		"an unknown role":             "[[person]]\nid = \"a\"\nroles = [\"boss\"]\n",
 		"a role twice":                "[[person]]\nid = \"a\"\nroles = [\"operator\", \"operator\"]\n",
 		"a key in capitals":           "[[person]]\nid = \"a\"\nROLES = [\"security\"]\n",
+		"a guest's id":                "[[person]]\nid = \"guest:Acme:WO-1\"\n",
 		"a number of letters":         "[[person]]\nid = \"a\"\nnumber = \"47a1\"\n",
 		"a short number":              "[[person]]\nid = \"a\"\nnumber = \"47\"\n",
 		"a number twice":              "[[person]]\nid = \"a\"\nnumber = \"4711\"\n[[person]]\nid = \"b\"\nnumber = \"4711\"\n",
