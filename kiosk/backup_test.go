@@ -50,7 +50,7 @@ func enter(t testing.TB, s *State, cleared bool) audit.ID {
 		t.Fatal(err)
 	}
 	if cleared {
-		if _, err := se.issue(t.Context(), "general", "person:p-17", nil); err != nil {
+		if _, err := se.issue(t.Context(), "general", "person:p-17"); err != nil {
 			t.Fatal(err)
 		}
 	}
