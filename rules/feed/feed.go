@@ -165,8 +165,8 @@ func (w *writer) take(hash, note string, date time.Time) error {
 		w.refuse("a placeholder: one digit again and again")
 	case date.After(w.opt.Now.Add(slack)):
 		w.refuse("dated in the future")
-	case w.opt.Poison.why(sum) != "":
-		w.refuse(w.opt.Poison.why(sum))
+	case w.opt.Poison.Why(sum) != "":
+		w.refuse(w.opt.Poison.Why(sum))
 	case w.report.Taken == maxEntries:
 		return fmt.Errorf("%w: more than %d hashes", ErrFormat, maxEntries)
 	default:

@@ -48,7 +48,8 @@ func (p *Poison) Add(content []byte, why string) {
 	}
 }
 
-func (p *Poison) why(sum []byte) string {
+// Why says why no list may hold a hash; empty if one may.
+func (p *Poison) Why(sum []byte) string {
 	if p == nil {
 		return ""
 	}
