@@ -125,12 +125,13 @@ const (
 	KindOverride          // somebody lets a medium through that was not cleared, or confirms it
 	KindErased            // names were destroyed
 	KindDisclosed         // names were shown to two persons
+	KindException         // a step of an exception: two people agree that findings about one content are wrong
 	kindEnd
 )
 
 var kindWords = [kindEnd]string{"none", "attached", "decided", "issuing", "issued", "abandoned", "removed", "aborted",
 	"failed", "denied", "exported", "verified", "read", "refused", "administered",
-	"pack", "canary", "recalled", "guest", "override", "erased", "disclosed"}
+	"pack", "canary", "recalled", "guest", "override", "erased", "disclosed", "exception"}
 
 // String returns the word in the column.
 func (k Kind) String() string {
@@ -158,7 +159,7 @@ func (k Kind) ofSession() bool { return k > NoKind && k < KindExported || k == K
 
 // scan names the scan that a verdict was taken from: two verdicts with the same one differ in nothing but the class.
 func (d Decided) scan() Digest {
-	d.Verdict, d.Reasons, d.Class = CouldNotCheck, nil, ""
+	d.Verdict, d.Reasons, d.Class, d.Excepted = CouldNotCheck, nil, "", nil
 	data, err := encoder.Marshal(d)
 	if err != nil { // a struct of numbers and words: cannot be
 		return Digest{}
@@ -241,7 +242,7 @@ type Attached struct {
 }
 
 // Decided holds the verdict for one equipment class and what it was taken from. A session can have one for each class that
-// somebody asked for; all speak of the same scan, so they differ in Verdict, Reasons and Class alone.
+// somebody asked for; all speak of the same scan, so they differ in Verdict, Reasons, Class and Excepted alone.
 type Decided struct {
 	Verdict     Verdict `cbor:"1,keyasint" json:"verdict"`
 	Reasons     []Word  `cbor:"2,keyasint,omitempty" json:"reasons,omitempty"` // codes
@@ -252,6 +253,8 @@ type Decided struct {
 	Counts      Counts  `cbor:"7,keyasint" json:"counts"`
 	Items       uint64  `cbor:"8,keyasint" json:"items"`        // rows in the table item, as Items.Close returned
 	ItemsDigest Digest  `cbor:"9,keyasint" json:"items_digest"` // zero only if Items is
+	// Excepted says what would have barred the medium but for exceptions, in the order of their names.
+	Excepted []Excepted `cbor:"10,keyasint,omitempty" json:"excepted,omitempty"`
 }
 
 // Rules is the rule pack that was in force.
@@ -500,7 +503,7 @@ func (d Decided) check() error {
 			return err
 		}
 	}
-	return d.Class.check()
+	return errors.Join(d.Class.check(), checkExcepted(d.Excepted))
 }
 
 func (Issuing) check() error { return fmt.Errorf("an issuing entry is appended by its leaf") }

@@ -223,6 +223,8 @@ func decodeData(kind Kind, raw []byte) (Data, error) {
 		return decodeAs[Erased](raw)
 	case KindDisclosed:
 		return decodeAs[Disclosed](raw)
+	case KindException:
+		return decodeAs[Exception](raw)
 	}
 	return nil, errors.New("no event has this kind")
 }

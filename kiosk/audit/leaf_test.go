@@ -20,6 +20,7 @@ func everyEvent() []Event {
 	full.Deep, full.Content, full.Rules.Added = true, Digest{5}, Digest{6}
 	full.Counts = CountsOf(report.Tally{Files: 1, Directories: 2, Streams: 3, Members: 4, Areas: 5, Regions: 6, Bytes: 1 << 40, Findings: 8,
 		Outcomes: [8]uint64{1, 2, 3, 4, 5, 6, 7, 8}})
+	full.Excepted = []Excepted{{Exception: ID{1}, Findings: 3}, {Exception: ID{2}, Findings: 1}}
 	for len(full.Reasons) < maxReasons {
 		full.Reasons = append(full.Reasons, Word(strings.Repeat("r", maxWord)))
 	}
@@ -32,6 +33,7 @@ func everyEvent() []Event {
 		{ID{}, Pack{Rules: Rules{"core", 2, Digest{1}, Digest{}}, Before: Rules{"core", 1, Digest{2}, Digest{}}, Source: "folder"}},
 		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},
+		{ID{}, step(Confirmed, 1, 2)},
 		{ID{}, Guest{Pseudonym{1}, Pseudonym{2}, "Acme", "WO-1"}},
 		{id, Override{Class: "imaging", Reason: "drill", Person: Pseudonym{1}}}, {id, Override{"imaging", "drill", Pseudonym{2}, Pseudonym{1}, true}},
 		{ID{}, Erased{"session", id, "", 1, Pseudonym{1}}}, {ID{}, Erased{"before", ID{}, "2026-11", 3, Pseudonym{1}}},
@@ -103,7 +105,8 @@ func TestJSONOfAnEntry(t *testing.T) {
 		`"rules":{"name":"baseline","version":3,"digest":"09` + zeros + `","added":"06` + zeros + `"},"deep":true,` +
 		`"counts":{"files":1,"directories":2,"streams":3,"members":4,"areas":5,"regions":6,"bytes":1099511627776,"findings":8,` +
 		`"outcomes":{"clean":2,"encrypted":4,"flagged":3,"malformed":7,"timed out":6,"too large":5,"unreadable":8,"unscanned":1}},` +
-		`"items":40000,"items_digest":"08` + zeros + `"}}`
+		`"items":40000,"items_digest":"08` + zeros + `",` +
+		`"excepted":[{"exception":"01` + zeros[:30] + `","findings":3},{"exception":"02` + zeros[:30] + `","findings":1}]}}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}

@@ -74,7 +74,8 @@ type verifier struct {
 	res      *Result
 	subtrees []tlog.Hash // roots of the complete subtrees so far, largest first
 	sessions map[ID]*replay
-	latest   string // the latest time so far
+	agreed   Agreements // exceptions so far
+	latest   string     // the latest time so far
 	hashes   *sql.Rows
 	notes    *sql.Rows
 	next     *stored // the next checkpoint in the table; nil at its end
@@ -334,6 +335,9 @@ func (v *verifier) follow(ctx context.Context, e Entry) error {
 		v.res.ClockBack++
 	}
 	v.latest = max(v.latest, e.Time.Format(timeLayout))
+	if err := v.followExceptions(e); err != nil {
+		return err
+	}
 	at, rules := e.Index, ruleFacts{}
 	if e.Session != (ID{}) {
 		if err := v.followSession(ctx, e, rules); err != nil {
@@ -344,6 +348,23 @@ func (v *verifier) follow(ctx context.Context, e Entry) error {
 		}
 	}
 	return v.checkFacts(ctx, e, at, rules)
+}
+
+// followExceptions holds the steps of exceptions, and the verdicts that rest on them, against those before.
+func (v *verifier) followExceptions(e Entry) error {
+	wrong := ""
+	switch d := e.Data.(type) {
+	case Exception:
+		if err := v.agreed.Enter(d, e.Time); err != nil {
+			wrong = err.Error()
+		}
+	case Decided:
+		wrong = v.agreed.supports(d, e.Time)
+	}
+	if wrong != "" {
+		return &Broken{e.Index, wrong}
+	}
+	return nil
 }
 
 // followSession replays the rules that Append keeps. It notes the rules of the items that the entry binds.
