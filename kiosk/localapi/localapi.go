@@ -4,9 +4,10 @@
 //
 // The daemon listens on one Unix stream socket. Both sides send messages of package frame: a 4-byte big-endian length, then
 // one map of deterministic CBOR with integer keys, as the field tags below give them. A client sends a Request, which has at
-// most 1,024 bytes:
+// most 2,048 bytes:
 //
-//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose, 13: since}
+//	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose,
+//	 13: since, 20: exception, 21: except}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -19,6 +20,7 @@
 //	eject      an empty Reply, once the medium's session is over
 //	install    the rule pack of the repository in the folder path, or on the medium in port, is in force, and a Pack says which
 //	           it is; else an error says at which gate it was refused. A medium is screened first, and its session ends
+//	exceptions, except, confirm-exception, remove-exception  Exceptions (exception.go)
 //	end-incident  Over: whether the incident has ended, which takes two people who ask for it
 //	begin-incident  an empty Reply, once the station issues nothing more; clearances from since on are in doubt
 //	override   an Answer: two people let a medium through in port for class although it was not cleared, for a reason of
@@ -65,7 +67,7 @@ import (
 
 // Limits on what the two sides send.
 const (
-	maxRequest = 1 << 10 // bytes; a request is a few words
+	maxRequest = 2 << 10 // bytes; a request is a few words, at most a few names of rules
 	maxWord    = 64      // a verb, a port's id, a class
 	maxPath    = 768     // a folder's; the rest of a request is a few words
 	// MaxPorts bounds the ports of a station, so that a State fits into one message.
@@ -197,6 +199,8 @@ type Findings struct {
 	Block  uint64 `cbor:"1,keyasint" json:"block"`
 	Warn   uint64 `cbor:"2,keyasint" json:"warn"`
 	Inform uint64 `cbor:"3,keyasint" json:"inform"`
+	// Excepted are those of Inform that would block but for an exception.
+	Excepted uint64 `cbor:"4,keyasint,omitempty" json:"excepted,omitempty"`
 }
 
 // Clearance is an issued clearance.
@@ -285,8 +289,10 @@ type Request struct {
 	Order   string `cbor:"10,keyasint,omitempty"`
 	Reason  string `cbor:"11,keyasint,omitempty"` // of OverrideReasons, or a word for an incident
 
-	Disclose *Disclose `cbor:"12,keyasint,omitempty"`
-	Since    string    `cbor:"13,keyasint,omitempty"` // a time
+	Disclose  *Disclose `cbor:"12,keyasint,omitempty"`
+	Since     string    `cbor:"13,keyasint,omitempty"` // a time
+	Exception string    `cbor:"20,keyasint,omitempty"` // its name
+	Except    *Except   `cbor:"21,keyasint,omitempty"`
 }
 
 // Disclose says whose names somebody asks for.
@@ -308,6 +314,9 @@ var fields = map[Verb]string{
 
 // check holds a request against the protocol: what a verb does not take must not be there.
 func (r *Request) check() error {
+	if about, err := r.checkException(); about {
+		return err
+	}
 	takes, known := fields[r.Verb]
 	if !known {
 		return fmt.Errorf("unknown verb")
@@ -353,6 +362,8 @@ type Reply struct {
 	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
 	Staff    *SignIn   `cbor:"8,keyasint,omitempty"`
 	Names    []byte    `cbor:"9,keyasint,omitempty"` // JSON of a disclosure
+
+	Exceptions []Exception `cbor:"20,keyasint,omitempty"`
 }
 
 // Pack is a rule pack that was put in force.

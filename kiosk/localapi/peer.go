@@ -48,6 +48,11 @@ var allowed = map[Verb]Roles{
 	VerbStay:      RoleScreen,
 	VerbGuest:     RoleScreen,
 	VerbDisclose:  RoleSecurity | RoleAudit | RoleAdmin, // two persons, of whom one is an auditor
+
+	VerbExceptions:       RoleSecurity | RoleAudit | RoleAdmin,
+	VerbExcept:           RoleSecurity, // who looks after the station or its log has no part in what it lets pass
+	VerbConfirmException: RoleSecurity, // and another person than the one who proposed it
+	VerbRemoveException:  RoleSecurity,
 }
 
 // May reports whether a set of roles allows a verb.

@@ -42,6 +42,11 @@ type Handler struct {
 	Guest    func(company, order string) (SignIn, error)
 	Disclose func(ctx context.Context, peer Peer, roles Roles, what Disclose) (names []byte, err error)
 	Failed   func(error) // told of errors that clients do not see; may be nil
+
+	Exceptions func(ctx context.Context, max int) ([]Exception, error)
+	Except     func(ctx context.Context, peer Peer, x Except) (Exception, error)
+	Confirm    func(ctx context.Context, peer Peer, name string) (Exception, error)
+	Remove     func(ctx context.Context, peer Peer, name string) (Exception, error)
 }
 
 // Server answers clients. Use NewServer.
@@ -327,6 +332,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			c.signed = false
 		case VerbStay:
 			h.Stay()
+		case VerbExceptions, VerbExcept, VerbConfirmException, VerbRemoveException:
+			reply.Exceptions, err = c.except(ctx, r)
 		}
 	}
 	if err == nil {
