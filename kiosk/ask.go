@@ -10,16 +10,17 @@ import (
 
 // What a person who asks can be told.
 var (
-	errPort    = &localapi.Error{Code: localapi.CodePort, Text: "The station has no such port."}
-	errGone    = &localapi.Error{Code: localapi.CodeRemoved, Text: "The medium was removed, or its session ended."}
-	errDenied  = &localapi.Error{Code: localapi.CodeDenied, Text: "This person may not clear media for this equipment class."}
-	errBusy    = &localapi.Error{Code: localapi.CodeBusy, Text: "Somebody else asks for this medium at the moment."}
-	errEmpty   = &localapi.Error{Code: localapi.CodeNoMedium, Text: "There is no medium in this port that could be cleared."}
-	errUnready = &localapi.Error{Code: localapi.CodeNotReady, Text: "The station issues no clearances at the moment; its status says why."}
-	errLate    = &localapi.Error{Code: localapi.CodeRemoved, Text: "Nobody asked in time. Take the medium out and plug it in again."}
-	errSecond  = &localapi.Error{Code: localapi.CodeBusy, Text: "The medium has a clearance already. For another class, take it out and plug it in again."}
-	errRules   = &localapi.Error{Code: localapi.CodeRemoved, Text: "The rules have changed since the scan. Take the medium out and plug it in again."}
-	errClass   = &localapi.Error{Code: localapi.CodeClass, Text: "The station knows no such equipment class."}
+	errPort     = &localapi.Error{Code: localapi.CodePort, Text: "The station has no such port."}
+	errGone     = &localapi.Error{Code: localapi.CodeRemoved, Text: "The medium was removed, or its session ended."}
+	errDenied   = &localapi.Error{Code: localapi.CodeDenied, Text: "This person may not clear media for this equipment class."}
+	errBusy     = &localapi.Error{Code: localapi.CodeBusy, Text: "Somebody else asks for this medium at the moment."}
+	errEmpty    = &localapi.Error{Code: localapi.CodeNoMedium, Text: "There is no medium in this port that could be cleared."}
+	errUnready  = &localapi.Error{Code: localapi.CodeNotReady, Text: "The station issues no clearances at the moment; its status says why."}
+	errLate     = &localapi.Error{Code: localapi.CodeRemoved, Text: "Nobody asked in time. Take the medium out and plug it in again."}
+	errSecond   = &localapi.Error{Code: localapi.CodeBusy, Text: "The medium has a clearance already. For another class, take it out and plug it in again."}
+	errRules    = &localapi.Error{Code: localapi.CodeRemoved, Text: "The rules have changed since the scan. Take the medium out and plug it in again."}
+	errExcepted = &localapi.Error{Code: localapi.CodeRemoved, Text: "An exception that the verdict rested on has ended. Take the medium out and plug it in again."}
+	errClass    = &localapi.Error{Code: localapi.CodeClass, Text: "The station knows no such equipment class."}
 )
 
 // Issue asks for a clearance of the medium in a port, for one class and on behalf of one person, and waits for the end of
@@ -96,7 +97,7 @@ func (st *Station) ask(p *port, class string, person Person) (*ask, *localapi.An
 		if !ok {
 			return nil, nil, errRules
 		}
-		d := Decide(&p.session.report, policy)
+		d := Decide(&p.session.report, policy, p.session.excepted)
 		if d.Verdict == Cleared {
 			return nil, nil, errLate
 		}

@@ -1,11 +1,14 @@
 package kiosk
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 
+	"pratique/kiosk/audit"
+	"pratique/kiosk/exception"
 	"pratique/rules"
 	"pratique/scanner/report"
 )
@@ -70,36 +73,49 @@ const (
 	NothingLookedFor Code = "nothing-looked-for"    // no policy, no rules: a scan that proves nothing
 )
 
+// FindingsExcepted is the one code that can stand beside every verdict: findings that would have barred the medium were
+// excepted, for a time, by two people.
+const FindingsExcepted Code = "excepted"
+
 // Reason is one thing that stood in the way, for a person and for a program. Text never holds a name from the medium.
 type Reason struct {
 	Code Code   `json:"code"`
 	Text string `json:"text"`
 }
 
-// Decision is a verdict with its reasons, worst first. A cleared medium has none.
+// Decision is a verdict with its reasons, worst first. A cleared medium has none, or FindingsExcepted alone.
 type Decision struct {
-	Verdict Verdict
-	Reasons []Reason
+	Verdict  Verdict
+	Reasons  []Reason
+	Excepted []audit.Excepted // what would have barred it but for exceptions, in the order of their names
 }
 
 // sectorUnit is the smallest sector that a medium can have.
 const sectorUnit = 512
 
-// Decide takes the verdict from a report under the policy of one equipment class. It is pure: the same report and the
-// same policy give the same decision, byte for byte.
+// Decide takes the verdict from a report under the policy of one equipment class and the exceptions in force. It is pure: the
+// same report, policy and exceptions give the same decision, byte for byte.
 //
 // Precedence: a blocking finding wins over everything; then anything that was not seen in full; only what is left is
 // cleared.
-func Decide(rep *report.Report, policy rules.Policy) Decision {
-	blocks := blocking(rep, policy)
-	gaps := unseen(rep, policy)
+func Decide(rep *report.Report, policy rules.Policy, except exception.Set) Decision {
+	blocks, excepted := blocking(rep, policy, except)
+	d := Decision{CouldNotCheck, append(blocks, unseen(rep, policy)...), excepted}
 	switch {
 	case len(blocks) > 0:
-		return Decision{NotCleared, append(blocks, gaps...)}
-	case len(gaps) > 0:
-		return Decision{CouldNotCheck, gaps}
+		d.Verdict = NotCleared
+	case len(d.Reasons) == 0:
+		d.Verdict = Cleared
 	}
-	return Decision{Verdict: Cleared}
+	var n uint64
+	for _, x := range excepted {
+		n += x.Findings
+	}
+	if n > 0 {
+		d.Reasons = append(d.Reasons, Reason{FindingsExcepted, plural(int(min(n, 1<<30)), "1 finding is excepted: two people agreed that a rule is wrong about this content.",
+			"%d findings are excepted: two people agreed that rules are wrong about this content.")})
+	}
+	return d
 }
 
 // blockReasons are the sentences about findings of a check, or of one rule of it, which comes before the check's own.
@@ -119,15 +135,20 @@ var blockReasons = []struct {
 	{report.CheckMedium, nil, MediumFinding, "The medium is laid out in a way that hides content.", "The medium is laid out in ways that hide content (%d findings)."},
 }
 
-// blocking lists what keeps a medium from being cleared whatever else was seen.
-func blocking(rep *report.Report, policy rules.Policy) []Reason {
+// blocking lists what keeps a medium from being cleared whatever else was seen, and what would but for exceptions.
+func blocking(rep *report.Report, policy rules.Policy, except exception.Set) (out []Reason, excepted []audit.Excepted) {
 	counts := make([]int, len(blockReasons))
 	unknown := 0
 	refused := refusedTypes(rep, policy)
-	count := func(findings []report.Finding) {
+	used := map[audit.ID]uint64{}
+	count := func(it *report.Item) {
 		seen := map[int]bool{} // an item counts once for each reason
-		for _, f := range findings {
-			if policy.Severity(f) != report.Block {
+		for _, f := range it.Findings {
+			s, by := severity(policy, except, it, f)
+			if by != nil {
+				used[by.ID]++
+			}
+			if s != report.Block {
 				continue
 			}
 			if s := rules.SettingOf(f); s != rules.NoSetting && policy.Stance(s) == rules.Refuse {
@@ -146,13 +167,12 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 		}
 	}
 	for i := range rep.NotClean {
-		count(rep.NotClean[i].Findings)
+		count(&rep.NotClean[i])
 	}
 	for i := range rep.Found {
-		count([]report.Finding{rep.Found[i].Finding})
+		count(&report.Item{Findings: []report.Finding{rep.Found[i].Finding}}) // of no kind: no exception is about it
 	}
 
-	var out []Reason
 	for i, r := range blockReasons {
 		if n := counts[i]; n > 0 {
 			out = append(out, Reason{r.code, plural(n, r.one, r.many)})
@@ -173,7 +193,23 @@ func blocking(rep *report.Report, policy rules.Policy) []Reason {
 			out = append(out, Reason{ContentRefused, s.Refusal(policy.Class)})
 		}
 	}
-	return append(out, disallowed(rep, policy)...)
+	for id, n := range used {
+		excepted = append(excepted, audit.Excepted{Exception: id, Findings: n})
+	}
+	slices.SortFunc(excepted, func(a, b audit.Excepted) int { return bytes.Compare(a.Exception[:], b.Exception[:]) })
+	return append(out, disallowed(rep, policy)...), excepted
+}
+
+// severity is what a finding does to the verdict, and the exception without which it would bar the medium, if any.
+func severity(policy rules.Policy, except exception.Set, it *report.Item, f report.Finding) (report.Severity, *audit.Agreement) {
+	s := policy.Severity(f)
+	if s != report.Block {
+		return s, nil
+	}
+	if by := except.Covers(it, f); by != nil {
+		return report.Inform, by
+	}
+	return s, nil
 }
 
 // reasonOf is the place of a finding's reason in blockReasons, or -1.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"pratique/kiosk/exception"
 	"pratique/rules"
 	"pratique/rules/baseline"
 	"pratique/scanner/report"
@@ -108,7 +109,7 @@ func TestDecide(t *testing.T) {
 			}
 			rep := clean()
 			c.spoil(&rep)
-			got := Decide(&rep, p)
+			got := Decide(&rep, p, exception.Set{})
 			var codes []Code
 			for _, r := range got.Reasons {
 				codes = append(codes, r.Code)
@@ -119,7 +120,7 @@ func TestDecide(t *testing.T) {
 			if got.Verdict != c.want || !slices.Equal(codes, c.codes) {
 				t.Errorf("got %v %q, want %v %q", got.Verdict, codes, c.want, c.codes)
 			}
-			if again := Decide(&rep, p); again.Verdict != got.Verdict || !slices.Equal(again.Reasons, got.Reasons) {
+			if again := Decide(&rep, p, exception.Set{}); again.Verdict != got.Verdict || !slices.Equal(again.Reasons, got.Reasons) {
 				t.Error("the same report gave two decisions")
 			}
 		})
@@ -133,17 +134,17 @@ func TestDecideClearsOnlyWhatWasSeen(t *testing.T) {
 		rep := clean()
 		spoil(&rep, report.Outcome(o))
 		want := report.Outcome(o).Seen()
-		if got := Decide(&rep, p).Verdict == Cleared; got != want {
+		if got := Decide(&rep, p, exception.Set{}).Verdict == Cleared; got != want {
 			t.Errorf("outcome %d: cleared %v", o, got)
 		}
 		rep = clean()
 		rep.Volumes[0].Outcome = report.Outcome(o)
-		if got := Decide(&rep, p).Verdict == Cleared; got != (report.Outcome(o) == report.Clean) {
+		if got := Decide(&rep, p, exception.Set{}).Verdict == Cleared; got != (report.Outcome(o) == report.Clean) {
 			t.Errorf("volume outcome %d: cleared %v", o, got)
 		}
 		rep = clean()
 		rep.Regions[0].Class = report.RegionClass(o)
-		if got := Decide(&rep, p).Verdict == Cleared; got != report.RegionClass(o).Accounted() {
+		if got := Decide(&rep, p, exception.Set{}).Verdict == Cleared; got != report.RegionClass(o).Accounted() {
 			t.Errorf("region class %d: cleared %v", o, got)
 		}
 	}
@@ -170,7 +171,7 @@ func TestReasonsSayWhatTheMediumDoes(t *testing.T) {
 		for _, rule := range tt.rules {
 			rep.Found = append(rep.Found, report.VolumeFinding{Volume: -1, Finding: report.Finding{Check: report.CheckMedium, Rule: rule, Severity: report.Block}})
 		}
-		d, words := Decide(&rep, policy(t, "general")), []string(nil)
+		d, words := Decide(&rep, policy(t, "general"), exception.Set{}), []string(nil)
 		for _, r := range d.Reasons {
 			words = append(words, r.Text)
 			if r.Code != MediumFinding {

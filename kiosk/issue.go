@@ -95,6 +95,9 @@ func (se *session) issueAs(gone context.Context, class, person string, over *ove
 	if se.isGone(gone) {
 		return nil, errors.Join(ErrRemoved, os.RemoveAll(dir))
 	}
+	if err := se.stillExcepted(ctx, class); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
 	index, err := s.log.AppendLeaf(ctx, audit.KindIssuing, se.id, claims.IssuedAt, leaf)
 	if err != nil {
 		return nil, logError(err)

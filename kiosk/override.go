@@ -102,7 +102,7 @@ func (st *Station) overrideStep(id, class, reason string, person Person) (*ask, 
 	}
 	se := p.session
 	policy, ok := se.want.Pack.Policies[class]
-	d := Decide(&se.report, policy)
+	d := Decide(&se.report, policy, se.excepted)
 	switch {
 	case !ok:
 		return nil, nil, errRules

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"pratique/kiosk/exception"
 	"pratique/rules"
 	"pratique/rules/baseline"
 	"pratique/scanner/report"
@@ -135,7 +136,7 @@ func TestShippedClassesDecideByKindOfContent(t *testing.T) {
 	} {
 		rep := screened(c.files)
 		for i, class := range classes {
-			d := Decide(&rep, policy(t, class))
+			d := Decide(&rep, policy(t, class), exception.Set{})
 			if got := map[Verdict]byte{Cleared: 'c', NotCleared: 'n', CouldNotCheck: 'u'}[d.Verdict]; got != c.want[i] {
 				t.Errorf("%s for %s: %v %v\n\tfindings %v %v", c.name, class, d.Verdict, d.Reasons, rep.NotClean, rep.Found)
 			}
@@ -170,7 +171,7 @@ func TestT25_NoPolicyClearsWhatIsEncrypted(t *testing.T) {
 		} {
 			rep := clean()
 			spoilt(&rep)
-			d := Decide(&rep, p)
+			d := Decide(&rep, p, exception.Set{})
 			if d.Verdict != want || d.Reasons[0].Code != Encrypted {
 				t.Errorf("%s, %s: %v %v", setting, name, d.Verdict, d.Reasons)
 			}
@@ -297,7 +298,7 @@ func TestI4_TighteningNeverClearsMore(t *testing.T) {
 		}
 		for range 8 {
 			rep := someReport(r)
-			was, is := Decide(&rep, before), Decide(&rep, after)
+			was, is := Decide(&rep, before, exception.Set{}), Decide(&rep, after, exception.Set{})
 			if was.Verdict != Cleared {
 				refused++
 			} else if is.Verdict != Cleared {
@@ -338,7 +339,7 @@ func TestReasonsNameTheSettingThatRefused(t *testing.T) {
 		{"my-infus", file("page.url", []byte("[InternetShortcut]\r\nURL=https://example.com/\r\n")), []Reason{{StructureFinding, "1 item is disguised or built to do harm."}}},
 	} {
 		rep := screened(c.files)
-		if d := Decide(&rep, tight.Policies[c.class]); d.Verdict != NotCleared || !slices.Equal(d.Reasons, c.want) {
+		if d := Decide(&rep, tight.Policies[c.class], exception.Set{}); d.Verdict != NotCleared || !slices.Equal(d.Reasons, c.want) {
 			t.Errorf("%s: %v %q\n\t%v", c.class, d.Verdict, d.Reasons, rep.NotClean)
 		}
 	}

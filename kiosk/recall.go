@@ -104,7 +104,7 @@ func (s *State) recall(ctx context.Context, now, before rules.Pack) ([]Recall, e
 	if len(past) == 0 {
 		return nil, nil
 	}
-	known, shut, err := s.knownHashes(now)
+	known, shut, err := s.knownHashes(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +215,12 @@ func (s *State) judgeCleared(ctx context.Context, id audit.ID, classes []string,
 }
 
 // knownHashes opens the SHA-256 of a pack's lists. Hashes of other kinds say nothing about items, of which the log keeps
-// SHA-256 alone.
-func (s *State) knownHashes(p rules.Pack) (known func(sum []byte) bool, shut func(), err error) {
+// SHA-256 alone. What is excepted from this very pack's lists is not known: it would be recalled as soon as it was cleared.
+func (s *State) knownHashes(ctx context.Context, p rules.Pack) (known func(sum []byte) bool, shut func(), err error) {
+	except, err := s.excepted(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
 	texts := []io.Reader{strings.NewReader(trial.CanaryHash())}
 	for _, text := range p.Lists {
 		texts = append(texts, bytes.NewReader(text))
@@ -236,7 +240,7 @@ func (s *State) knownHashes(p rules.Pack) (known func(sum []byte) bool, shut fun
 		shut()
 		return nil, nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	return func(sum []byte) bool { return list.Has(blocklist.SHA256, sum) }, shut, nil
+	return func(sum []byte) bool { return list.Has(blocklist.SHA256, sum) && !except.Listed(sum) }, shut, nil
 }
 
 // mapFile maps a file of this process's own making, which has no name and so cannot shrink.

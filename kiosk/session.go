@@ -12,6 +12,7 @@ import (
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
+	"pratique/kiosk/exception"
 	"pratique/rules"
 	"pratique/scanner/report"
 )
@@ -58,8 +59,14 @@ type Result struct {
 	Sector int
 	Report report.Report
 	Policy rules.Policy // of the class that it was screened for
+	Except exception.Set
 	Decision
 	Clearance *Clearance // nil unless cleared
+}
+
+// Severity is what a finding did to the verdict, and the exception without which it would have barred the medium, if any.
+func (r *Result) Severity(it *report.Item, f report.Finding) (report.Severity, *audit.Agreement) {
+	return severity(r.Policy, r.Except, it, f)
 }
 
 // Screen runs one session from start to end. An error means that the kiosk failed or that there was nothing to screen;
@@ -117,6 +124,7 @@ type session struct {
 	rows        uint64
 	itemsDigest audit.Digest
 	decisions   map[string]Decision // by the classes that were asked for
+	excepted    exception.Set       // when the first of them was taken
 	unsettled   bool                // a clearance was begun, and the log does not know what became of it
 	denied      map[denial]bool     // of a station's session
 }
@@ -142,7 +150,7 @@ func (se *session) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	res := Result{ID: se.id, Kind: se.medium.Kind, Bytes: se.medium.size(), Sector: max(se.report.SectorSize, se.medium.sector()),
-		Report: se.report, Policy: se.want.Pack.Policies[class], Decision: decision}
+		Report: se.report, Policy: se.want.Pack.Policies[class], Except: se.excepted, Decision: decision}
 	if res.Verdict == Cleared {
 		if res.Clearance, err = se.issue(ctx, class, localUser()); err != nil {
 			return Result{}, err
@@ -198,10 +206,16 @@ func (se *session) decide(ctx context.Context, class string) (Decision, error) {
 	if !ok {
 		return Decision{}, fmt.Errorf("%w: %q", ErrClass, class)
 	}
-	d := Decide(&se.report, policy)
-	err := se.append(ctx, audit.Decided{Verdict: verdicts[d.Verdict], Reasons: codes(d.Reasons), Class: audit.Word(policy.Class),
+	var err error
+	if len(se.decisions) == 0 { // what is excepted is the same for each class of a session
+		if se.excepted, err = se.state.excepted(ctx, se.want.Pack); err != nil {
+			return Decision{}, err
+		}
+	}
+	d := Decide(&se.report, policy, se.excepted)
+	err = se.append(ctx, audit.Decided{Verdict: verdicts[d.Verdict], Reasons: codes(d.Reasons), Class: audit.Word(policy.Class),
 		Content: se.content.Root, Rules: auditRules(se.want.Pack), Deep: se.want.Deep, Counts: audit.CountsOf(se.report.Tally), Items: se.rows,
-		ItemsDigest: se.itemsDigest})
+		ItemsDigest: se.itemsDigest, Excepted: d.Excepted})
 	if err != nil {
 		return Decision{}, err
 	}
@@ -240,12 +254,13 @@ var sources = map[string]audit.Source{"image": audit.Image, "block": audit.Block
 
 var verdicts = map[Verdict]audit.Verdict{CouldNotCheck: audit.CouldNotCheck, NotCleared: audit.NotCleared, Cleared: audit.Cleared}
 
-// codes are the reasons without their words, each once: a leaf holds nothing that was made of a medium's content.
+// codes are the reasons without their words, each once: a leaf holds nothing that was made of a medium's content. What was
+// excepted has a place of its own there, since it is no reason against a verdict.
 func codes(reasons []Reason) []audit.Word {
 	var out []audit.Word
 	seen := map[Code]bool{}
 	for _, r := range reasons {
-		if !seen[r.Code] {
+		if !seen[r.Code] && r.Code != FindingsExcepted {
 			seen[r.Code] = true
 			out = append(out, audit.Word(r.Code))
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"pratique/kiosk/clearance"
+	"pratique/kiosk/exception"
 	"pratique/scanner/report"
 )
 
@@ -29,7 +30,7 @@ func TestT24_WhatTheManifestCannotHoldIsNotCleared(t *testing.T) {
 			}
 			rep := clean()
 			content := se.seal(&rep)
-			d := Decide(&rep, policy(t, "general"))
+			d := Decide(&rep, policy(t, "general"), exception.Set{})
 			if d.Verdict != CouldNotCheck || len(d.Reasons) != 1 || d.Reasons[0].Code != c.code || content != (clearance.Content{}) {
 				t.Errorf("%v %v, content %+v", d.Verdict, d.Reasons, content)
 			}

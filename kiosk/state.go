@@ -64,6 +64,7 @@ type State struct {
 	station *clearance.Keys      // the demonstration key
 	site    atomic.Pointer[site] // who signs in its place; nil where the demonstration key signs
 	names   []byte
+	agreed  agreed // exceptions
 	now     func() time.Time
 
 	fault func(step string) error // tests only: what happens after the named step

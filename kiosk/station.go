@@ -406,7 +406,7 @@ func (st *Station) scan(ctx context.Context, p *port) event {
 	}
 	st.change(p, func(v *localapi.Port) { se.show(v, class, d) })
 	for _, policy := range se.want.Pack.Policies {
-		if Decide(&se.report, policy).Verdict == Cleared {
+		if Decide(&se.report, policy, se.excepted).Verdict == Cleared {
 			return clearable
 		}
 	}
@@ -469,6 +469,9 @@ func (st *Station) sign(ctx context.Context, p *port, a *ask, over *overruling) 
 	se := p.session
 	c, err := se.issueAs(ctx, a.class, personOf(a.person), over)
 	switch {
+	case errors.Is(err, ErrExcepted):
+		a.err = errExcepted
+		return declined
 	case errors.Is(err, ErrRemoved):
 		a.err = errGone
 		return a.back() // the machine is leaving, or will be once it is told

@@ -52,7 +52,7 @@ func (se *session) outdated(ctx context.Context, now rules.Pack, class string) (
 	if now.InForce() == se.want.Pack.InForce() {
 		return false, nil
 	}
-	known, shut, err := se.state.knownHashes(now)
+	known, shut, err := se.state.knownHashes(ctx, now)
 	if err != nil {
 		return false, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pratique/kiosk/audit"
+	"pratique/kiosk/exception"
 	"pratique/kiosk/localapi"
 	"pratique/rules"
 	"pratique/scanner/report"
@@ -38,14 +39,14 @@ func (st *Station) progress(p *port, pr report.Progress) {
 
 // show puts a verdict into a port's view.
 func (se *session) show(v *localapi.Port, class string, d Decision) {
-	findings := countFindings(&se.report, se.want.Pack.Policies[class])
+	findings := countFindings(&se.report, se.want.Pack.Policies[class], se.excepted)
 	v.Class, v.Verdict, v.Reasons, v.Findings, v.Progress = class, d.Verdict.String(), reasonViews(d.Reasons), &findings, nil
 }
 
 // answer is what a person is told.
 func (se *session) answer(port, class string, d Decision) localapi.Answer {
 	return localapi.Answer{Port: port, Session: audit.ID(se.id).String(), Class: class, Verdict: d.Verdict.String(),
-		Reasons: reasonViews(d.Reasons), Findings: countFindings(&se.report, se.want.Pack.Policies[class])}
+		Reasons: reasonViews(d.Reasons), Findings: countFindings(&se.report, se.want.Pack.Policies[class], se.excepted)}
 }
 
 func reasonViews(reasons []Reason) []localapi.Reason {
@@ -56,9 +57,13 @@ func reasonViews(reasons []Reason) []localapi.Reason {
 	return out
 }
 
-func countFindings(rep *report.Report, policy rules.Policy) (n localapi.Findings) {
-	count := func(f report.Finding) {
-		switch policy.Severity(f) {
+func countFindings(rep *report.Report, policy rules.Policy, except exception.Set) (n localapi.Findings) {
+	count := func(it *report.Item, f report.Finding) {
+		s, by := severity(policy, except, it, f)
+		if by != nil {
+			n.Excepted++
+		}
+		switch s {
 		case report.Inform:
 			n.Inform++
 		case report.Warn:
@@ -69,11 +74,11 @@ func countFindings(rep *report.Report, policy rules.Policy) (n localapi.Findings
 	}
 	for i := range rep.NotClean {
 		for _, f := range rep.NotClean[i].Findings {
-			count(f)
+			count(&rep.NotClean[i], f)
 		}
 	}
 	for i := range rep.Found {
-		count(rep.Found[i].Finding)
+		count(&report.Item{}, rep.Found[i].Finding)
 	}
 	return n
 }

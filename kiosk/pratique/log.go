@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"pratique/kiosk/audit"
 )
@@ -30,6 +31,9 @@ func dataText(data audit.Data) string {
 		text := fmt.Sprintf("%s for %s, %s, rules %s %d", d.Verdict, d.Class, count(d.Counts.Files, "file", "files"), d.Rules.Name, d.Rules.Version)
 		if len(d.Reasons) > 0 {
 			text += " (" + joinWords(d.Reasons) + ")"
+		}
+		for _, x := range d.Excepted {
+			text += fmt.Sprintf(", %s excepted by %s", count(x.Findings, "finding", "findings"), x.Exception.String()[:8])
 		}
 		return text
 	case audit.Issued:
@@ -62,6 +66,8 @@ func dataText(data audit.Data) string {
 			text += ", of station " + string(d.Station)
 		}
 		return text
+	case audit.Exception:
+		return fmt.Sprintf("%s %s for content %s (%s), until %s", d.What, d.ID.String()[:8], d.SHA256.String()[:16], d.Reason, time.Unix(d.Until, 0).UTC().Format(timeFormat))
 	case audit.Refused:
 		return fmt.Sprintf("a device on port %s, %04x:%04x (%s)", d.Port, d.VID, d.PID, d.Cause)
 	case audit.Erased:

@@ -5,6 +5,7 @@
 //	pratique issue --for CLASS [--override REASON] [--json] [PORT] | eject PORT
 //	pratique clearance show ID | save --out DIR ID
 //	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
+//	pratique exceptions list | add --sha256 HASH --finding CHECK/RULE --reason WORD | confirm ID | remove ID
 //	pratique audit list | show | search | verify | checkpoint | cosign | disclose | erase | backup | restore
 //	pratique keys new | request | show | rotate
 //	pratique trust key | init | edit | sign | publish | show | install
@@ -17,8 +18,8 @@
 // named with --state, else the service's own, else the user's. Screening here always signs with the demonstration key.
 // The station's configuration is read from --config, else from /etc/pratique/station.toml if that exists.
 //
-// Exit codes: 0 done, or the medium is cleared; 3 not cleared, a rule pack refused, or a person may not; 4 could not check; 2 usage; 1 the kiosk
-// itself failed, or the log is not sound.
+// Exit codes: 0 done, or the medium is cleared; 3 not cleared, a rule pack or an exception refused, or a person may not; 4 could not check; 2 usage;
+// 1 the kiosk itself failed, or the log is not sound.
 package main
 
 import (
@@ -36,6 +37,7 @@ import (
 	"pratique/kiosk"
 	"pratique/kiosk/audit"
 	"pratique/kiosk/config"
+	"pratique/kiosk/exception"
 	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
 	"pratique/kiosk/staff"
@@ -76,6 +78,10 @@ var verbs = []verb{
 	{"rules rollback", "say how an older rule pack comes back", (*program).rulesRollback},
 	{"rules history", "list the rule packs that were in force", (*program).rulesHistory},
 	{"rules recall", "list clearances that were recalled, or those of a window", (*program).rulesRecall},
+	{"exceptions list", "list what is excepted for its hash, and what waits for a second person", (*program).exceptionsList},
+	{"exceptions add", "propose that a rule is wrong about one content", (*program).exceptionsAdd},
+	{"exceptions confirm", "put an exception in force that somebody else proposed", (*program).exceptionsConfirm},
+	{"exceptions remove", "end an exception", (*program).exceptionsRemove},
 	{"audit list", "list the log", (*program).auditList},
 	{"audit show", "show all that the log has of a session", (*program).auditShow},
 	{"audit search", "search the log by date, verdict, operator, class, rule or hash", (*program).auditSearch},
@@ -179,6 +185,7 @@ func (p *program) fail(err error) int {
 	var usage *usageError
 	var refused *localapi.Error
 	var pack *kiosk.PackRefused
+	var except *exception.Refusal
 	switch {
 	case errors.As(err, &usage):
 		code, hint = exitUsage, "pratique --help lists the verbs, pratique VERB --help their flags"
@@ -202,7 +209,15 @@ func (p *program) fail(err error) int {
 		case pack.Code == "nothing-new":
 			hint = "pratique rules status shows what is in force"
 		}
+	case errors.As(err, &except):
+		code, hint = exitNotCleared, exceptionHint
+	case errors.Is(err, kiosk.ErrTwoPeople):
+		hint = "start the daemon; two people of the group pratique-security ask it, one after the other"
 	case errors.As(err, &refused):
+		if refused.Code == localapi.CodeExcept {
+			code, hint = exitNotCleared, exceptionHint
+			break
+		}
 		if refused.Code == localapi.CodePack {
 			code, hint = exitNotCleared, "the rule pack before stays in force; pratique rules status shows it"
 			break
@@ -255,6 +270,8 @@ func (p *program) fail(err error) int {
 	}
 	return code
 }
+
+const exceptionHint = "nothing is excepted by this; pratique exceptions list --all shows what is and was"
 
 // verbFlags are the flags of one verb, with its help.
 type verbFlags struct {

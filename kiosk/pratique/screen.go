@@ -197,6 +197,7 @@ type jsonResult struct {
 	Volumes   []jsonVolume      `json:"volumes"`
 	Counts    jsonCounts        `json:"counts"`
 	Findings  []jsonFinding     `json:"findings"`
+	Excepted  []jsonException   `json:"exceptions,omitempty"` // that the verdict rests on
 	Items     []json.RawMessage `json:"items,omitempty"`
 	Clearance *jsonClearance    `json:"clearance"`
 }
@@ -234,6 +235,17 @@ type jsonFinding struct {
 	Severity string `json:"severity"`
 	SHA256   string `json:"sha256"`
 	Text     string `json:"text"`
+	Excepted string `json:"excepted,omitempty"` // name of the exception without which it would block
+}
+
+type jsonException struct {
+	ID       string   `json:"id"`
+	SHA256   string   `json:"sha256"`
+	Findings []string `json:"findings"`
+	Reason   string   `json:"reason"`
+	Until    string   `json:"until"`
+	By       []string `json:"by"`    // pseudonyms of the two people, as in the log
+	Count    uint64   `json:"count"` // findings of this medium
 }
 
 type jsonClearance struct {
@@ -251,7 +263,7 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 	rep := &res.Report
 	out := jsonResult{Version: 1, Verdict: res.Verdict.String(), Reasons: res.Reasons,
 		Medium:  jsonMedium{res.Kind, res.Bytes, res.Sector},
-		Volumes: []jsonVolume{}, Findings: []jsonFinding{}, Clearance: clearanceJSON(res.Clearance),
+		Volumes: []jsonVolume{}, Findings: []jsonFinding{}, Excepted: exceptionsJSON(res), Clearance: clearanceJSON(res.Clearance),
 		Counts: jsonCounts{rep.Tally.Files, rep.Tally.Directories, rep.Tally.Streams, rep.Tally.Members, rep.Tally.Areas,
 			rep.Tally.Bytes, rep.Tally.Findings}}
 	if out.Reasons == nil {
@@ -264,14 +276,14 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 		out.Volumes = append(out.Volumes, jsonVolume{vol.ID, vol.Start, vol.Bytes, vol.FileSystem})
 	}
 	for _, f := range rep.Found {
-		j := findingJSON(res, f.Volume, &f.Finding)
+		j := findingJSON(res, f.Volume, &report.Item{}, &f.Finding)
 		j.Path = jsonPath(string(f.Path))
 		out.Findings = append(out.Findings, j)
 	}
 	for i := range rep.NotClean {
 		it := &rep.NotClean[i]
 		for j := range it.Findings {
-			f := findingJSON(res, it.Volume, &it.Findings[j])
+			f := findingJSON(res, it.Volume, it, &it.Findings[j])
 			f.Path, f.Member, f.SHA256 = jsonPath(it.Path), jsonPath(it.Member), sum(it)
 			out.Findings = append(out.Findings, f)
 		}
@@ -301,9 +313,29 @@ func (v *screenView) json(p *program, res *kiosk.Result) error {
 // itemsHere stands where the items go.
 var itemsHere = json.RawMessage(`"items\u0000here"`)
 
-func findingJSON(res *kiosk.Result, volume int, f *report.Finding) jsonFinding {
-	return jsonFinding{Volume: volume, Check: f.Check.String(), Rule: f.Rule, Offset: f.Offset,
-		Severity: res.Policy.Severity(*f).String(), Text: f.Text}
+func findingJSON(res *kiosk.Result, volume int, it *report.Item, f *report.Finding) jsonFinding {
+	severity, by := res.Severity(it, *f)
+	j := jsonFinding{Volume: volume, Check: f.Check.String(), Rule: f.Rule, Offset: f.Offset, Severity: severity.String(), Text: f.Text}
+	if by != nil {
+		j.Excepted = by.ID.String()
+	}
+	return j
+}
+
+func exceptionsJSON(res *kiosk.Result) (out []jsonException) {
+	for _, used := range res.Excepted {
+		a := res.Except.Get(used.Exception)
+		if a == nil {
+			continue
+		}
+		x := jsonException{a.ID.String(), a.SHA256.String(), nil, string(a.Reason), a.Ends().Format(timeFormat),
+			[]string{hex.EncodeToString(a.Person[:]), hex.EncodeToString(a.With[:])}, used.Findings}
+		for _, f := range a.Findings {
+			x.Findings = append(x.Findings, string(f))
+		}
+		out = append(out, x)
+	}
+	return out
 }
 
 func clearanceJSON(c *kiosk.Clearance) *jsonClearance {
@@ -332,19 +364,23 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	}
 	rep := &res.Report
 	shown, total := 0, 0
-	show := func(where string, f *report.Finding) {
-		if res.Policy.Severity(*f) == report.Inform {
+	show := func(where string, it *report.Item, f *report.Finding) {
+		severity, by := res.Severity(it, *f)
+		if severity == report.Inform && by == nil {
 			return
 		}
 		if total++; shown < maxShown {
 			shown++
 			w.printf("  - %s: %s\n", where, printable(f.Text))
+			if by != nil {
+				w.printf("    excepted until %s: %s (%s)\n", by.Ends().Format(timeFormat), by.Reason, by.ID.String()[:8])
+			}
 		}
 	}
 	for i := range rep.NotClean {
 		it := &rep.NotClean[i]
 		for j := range it.Findings {
-			show(quote(fullPath(it)), &it.Findings[j])
+			show(quote(fullPath(it)), it, &it.Findings[j])
 		}
 		if len(it.Findings) == 0 && !it.Outcome.Seen() {
 			if total++; shown < maxShown {
@@ -361,7 +397,7 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 		if path := rep.Found[i].Path; len(path) > 0 {
 			where += ", " + quote(string(path))
 		}
-		show(where, &rep.Found[i].Finding)
+		show(where, &report.Item{}, &rep.Found[i].Finding)
 	}
 	if total > shown {
 		w.printf("  - and %d more; --json lists them\n", total-shown)
