@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -163,6 +164,9 @@ func keepCompiled(name string, key []byte, id [32]byte, rules *os.File, size int
 	return writeFile(name, b.Bytes(), 0o600)
 }
 
+// mostFiles is how many of each kind are kept.
+var mostFiles = map[string]int{compiledSuffix: maxCompiledFiles, listSuffix: maxListFiles}
+
 // sweepCompiled deletes what is too much in the folder, the longest unused first. It reports nothing: the next one tries again.
 func (s *State) sweepCompiled() {
 	entries, err := os.ReadDir(s.path("rules"))
@@ -173,19 +177,22 @@ func (s *State) sweepCompiled() {
 		name string
 		used time.Time
 	}
-	var files []kept
+	files := map[string][]kept{}
 	for _, e := range entries {
 		info, err := e.Info()
 		switch {
 		case err != nil || !info.Mode().IsRegular():
-		case strings.HasSuffix(e.Name(), compiledSuffix):
-			files = append(files, kept{e.Name(), info.ModTime()})
+		case mostFiles[filepath.Ext(e.Name())] > 0:
+			kind := filepath.Ext(e.Name())
+			files[kind] = append(files[kind], kept{e.Name(), info.ModTime()})
 		case s.now().Sub(info.ModTime()) > compiledLitter && strings.HasPrefix(e.Name(), ".new-"):
 			os.Remove(s.path("rules", e.Name()))
 		}
 	}
-	slices.SortFunc(files, func(a, b kept) int { return cmp.Or(b.used.Compare(a.used), strings.Compare(a.name, b.name)) })
-	for _, f := range files[min(len(files), maxCompiledFiles):] {
-		os.Remove(s.path("rules", f.name))
+	for kind, list := range files {
+		slices.SortFunc(list, func(a, b kept) int { return cmp.Or(b.used.Compare(a.used), strings.Compare(a.name, b.name)) })
+		for _, f := range list[min(len(list), mostFiles[kind]):] {
+			os.Remove(s.path("rules", f.name))
+		}
 	}
 }

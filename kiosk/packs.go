@@ -174,11 +174,15 @@ func (s *State) InstallOffer(ctx context.Context, o Offer, cfg PackConfig) (InFo
 	in, recalls, err := s.install(ctx, o, before, cfg)
 	var refused *PackRefused
 	if errors.As(err, &refused) {
-		ev := audit.Pack{Rules: auditRules(in.Pack), Before: auditRules(before.Pack), Refuse: audit.Word(refused.Code),
-			Gate: audit.Word(refused.Gate), Source: o.source, Medium: o.medium}
 		if refused.Code == string(rulepack.NothingNew) { // a watched folder offers the pack in force again and again
 			return InForce{}, nil, err
 		}
+		untold, ok := s.refused.enter(refusal{refused.Gate, refused.Code, string(o.source), in.Digest}, s.now())
+		if !ok {
+			return InForce{}, nil, err
+		}
+		ev := audit.Pack{Rules: auditRules(in.Pack), Before: auditRules(before.Pack), Refuse: audit.Word(refused.Code),
+			Gate: audit.Word(refused.Gate), Source: o.source, Medium: o.medium, Untold: untold}
 		if _, logErr := s.log.Append(ctx, audit.Event{Data: ev}); logErr != nil {
 			return InForce{}, nil, errors.Join(err, logError(logErr))
 		}

@@ -1,12 +1,10 @@
 package kiosk
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -18,7 +16,6 @@ import (
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
-	"pratique/kiosk/trial"
 	"pratique/rules"
 	"pratique/rules/blocklist"
 )
@@ -221,11 +218,7 @@ func (s *State) knownHashes(ctx context.Context, p rules.Pack) (known func(sum [
 	if err != nil {
 		return nil, nil, err
 	}
-	texts := []io.Reader{strings.NewReader(trial.CanaryHash())}
-	for _, text := range p.Lists {
-		texts = append(texts, bytes.NewReader(text))
-	}
-	f, err := s.compileList(texts)
+	f, err := s.list(p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -243,7 +236,7 @@ func (s *State) knownHashes(ctx context.Context, p rules.Pack) (known func(sum [
 	return func(sum []byte) bool { return list.Has(blocklist.SHA256, sum) && !except.Listed(sum) }, shut, nil
 }
 
-// mapFile maps a file of this process's own making, which has no name and so cannot shrink.
+// mapFile maps a file of this station's own making, which nobody makes shorter.
 func mapFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {

@@ -171,7 +171,7 @@ func (s *State) sweep(dead []audit.ID) error {
 	}
 	removeTemporary(s.dir, ".new-")
 	removeTemporary(s.path("key"), ".new-")
-	removeTemporary(s.path("sessions"), ".list-")
+	removeTemporary(s.path("rules"), ".new-")
 	return nil
 }
 

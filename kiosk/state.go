@@ -53,6 +53,7 @@ const stateVersion = "1"
 //	incident            there while an incident lasts: nothing is issued
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
+//	rules/*.list        compiled hash lists, likewise (lists.go)
 //	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
 //	lost/               what a restored log has replaced, for an auditor
 //	disclosure          what the first of two persons asked to be shown
@@ -64,7 +65,9 @@ type State struct {
 	station *clearance.Keys      // the demonstration key
 	site    atomic.Pointer[site] // who signs in its place; nil where the demonstration key signs
 	names   []byte
-	agreed  agreed // exceptions
+	agreed  agreed   // exceptions
+	refused refusals // rule packs
+	lists   heldLists
 	now     func() time.Time
 
 	fault func(step string) error // tests only: what happens after the named step
@@ -119,6 +122,7 @@ func (s *State) open(ctx context.Context) error {
 
 // Close releases the state.
 func (s *State) Close() error {
+	s.lists.close()
 	if s.log == nil {
 		return nil
 	}

@@ -1,18 +1,13 @@
 package kiosk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
-	"strings"
 
-	"pratique/kiosk/trial"
 	"pratique/kiosk/worker"
-	"pratique/rules/blocklist"
 )
 
 // tools is what a scan looks with: rules and a blocklist, both compiled on this machine.
@@ -30,11 +25,7 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 			t.close()
 		}
 	}()
-	texts := []io.Reader{strings.NewReader(trial.CanaryHash())} // by which every list is tried
-	for _, text := range want.Pack.Lists {
-		texts = append(texts, bytes.NewReader(text))
-	}
-	if t.list, err = s.compileList(texts); err != nil {
+	if t.list, err = s.list(want.Pack); err != nil {
 		return tools{}, err
 	}
 	cfg, sources := compileOf(want)
@@ -58,29 +49,6 @@ func compileOf(want Screening) (worker.Config, []worker.Source) {
 		sources = append(sources, worker.Source{Name: src.Name, Text: src.Text})
 	}
 	return worker.Config{Dir: want.Workers, RequireNamespaces: want.RequireNamespaces}, sources
-}
-
-// compileList compiles hash lists into a file without a name, which lives as long as its descriptor. It is in the state's
-// folder and not in memory, because ten million hashes are 340 MB of which a scan touches little.
-func (s *State) compileList(texts []io.Reader) (*os.File, error) {
-	f, err := os.CreateTemp(s.path("sessions"), ".list-*")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	defer f.Close() // what is given away below is a descriptor of its own, for reading only
-	defer os.Remove(f.Name())
-	if _, err := blocklist.Compile(f, texts...); err != nil {
-		var line *blocklist.LineError
-		if errors.As(err, &line) {
-			return nil, fmt.Errorf("%w: blocklist: %w", ErrRules, err)
-		}
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	list, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) // not by its name, which a repair may just have swept
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	return list, nil
 }
 
 func (t tools) close() {

@@ -368,6 +368,8 @@ type Pack struct {
 	Gate   Word  `cbor:"4,keyasint,omitempty" json:"gate,omitempty"`   // where it was refused
 	Source Word  `cbor:"5,keyasint" json:"source"`                     // how it came: "path", "folder", "medium"
 	Medium ID    `cbor:"6,keyasint,omitzero" json:"medium,omitzero"`   // the session of the medium that it came on; zero for none
+	// Untold is how many packs were refused since the entry before without one of their own: the same again, or too many.
+	Untold uint64 `cbor:"7,keyasint,omitempty" json:"untold,omitempty"`
 }
 
 // Canary says whether the station finds what it must find.
@@ -562,7 +564,7 @@ func (r Rules) check() error {
 }
 
 func (p Pack) check() error {
-	if p.Refuse == "" && (p.Gate != "" || p.Rules.Name == "") {
+	if p.Refuse == "" && (p.Gate != "" || p.Rules.Name == "" || p.Untold != 0) {
 		return errors.New("a pack in force without a name, or with a gate that it did not pass")
 	}
 	for _, w := range []Word{p.Refuse, p.Gate} {

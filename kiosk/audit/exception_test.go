@@ -155,10 +155,16 @@ func TestT19_ExceptionsEditedInTheFileAreRefused(t *testing.T) {
 	l.Close()
 	for name, edit := range map[string]func(*testing.T, *sql.DB){
 		"a confirmation in place of another entry": func(t *testing.T, db *sql.DB) { setLeaf(t, db, 4, Event{ID{}, step(Confirmed, 2, 2)}) },
-		"a longer life":                            func(t *testing.T, db *sql.DB) { x := step(Proposed, 2, 1); x.Until += 86400; setLeaf(t, db, 3, Event{ID{}, x}) },
-		"a removal under another kind":             func(t *testing.T, db *sql.DB) { run(t, db, "UPDATE entry SET kind = 'read' WHERE idx = 2") },
-		"a removal that is gone":                   func(t *testing.T, db *sql.DB) { run(t, db, "DELETE FROM entry WHERE idx = 2") },
-		"an entry behind the last":                 func(t *testing.T, db *sql.DB) { run(t, db, "INSERT INTO entry SELECT 5, time, kind, leaf FROM entry WHERE idx = 1") },
+		"a longer life": func(t *testing.T, db *sql.DB) {
+			x := step(Proposed, 2, 1)
+			x.Until += 86400
+			setLeaf(t, db, 3, Event{ID{}, x})
+		},
+		"a removal under another kind": func(t *testing.T, db *sql.DB) { run(t, db, "UPDATE entry SET kind = 'read' WHERE idx = 2") },
+		"a removal that is gone":       func(t *testing.T, db *sql.DB) { run(t, db, "DELETE FROM entry WHERE idx = 2") },
+		"an entry behind the last": func(t *testing.T, db *sql.DB) {
+			run(t, db, "INSERT INTO entry SELECT 5, time, kind, leaf FROM entry WHERE idx = 1")
+		},
 	} {
 		_, path := copyLog(t, dir)
 		db := plain(t, path)

@@ -31,7 +31,7 @@ func everyEvent() []Event {
 		{id, Denied{"imaging", Pseudonym{1}, "class"}}, {ID{}, Refused{"1-2.4", "keyboard", 0x0951, 0x1666, Digest{3}}},
 		{ID{}, Administered{"incident-begun", Pseudonym{1}, "stolen", 3, Digest{4}}},
 		{ID{}, Pack{Rules: Rules{"core", 2, Digest{1}, Digest{}}, Before: Rules{"core", 1, Digest{2}, Digest{}}, Source: "folder"}},
-		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path"}},
+		{ID{}, Pack{Before: Rules{"core", 1, Digest{2}, Digest{}}, Refuse: "older", Gate: "signature", Source: "path", Untold: 7}},
 		{ID{}, Canary{Rules{"core", 2, Digest{1}, Digest{}}, 4, []Word{"dicom"}}},
 		{ID{}, step(Confirmed, 1, 2)},
 		{ID{}, Guest{Pseudonym{1}, Pseudonym{2}, "Acme", "WO-1"}},

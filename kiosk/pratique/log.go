@@ -54,6 +54,9 @@ func dataText(data audit.Data) string {
 		if d.Medium != (audit.ID{}) {
 			text += ", from the medium of session " + d.Medium.String()[:8]
 		}
+		if d.Untold > 0 {
+			text += fmt.Sprintf(", and %d more since the one before", d.Untold)
+		}
 		return text
 	case audit.Canary:
 		if len(d.Failed) == 0 {
