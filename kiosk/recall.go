@@ -185,8 +185,8 @@ func (s *State) judgeCleared(ctx context.Context, id audit.ID, classes []string,
 	}
 	var changed []string
 	for _, class := range classes {
-		_, was := before.Policies[class]
-		if _, is := now.Policies[class]; was && is {
+		was, had := before.Policies[class]
+		if is, has := now.Policies[class]; had && has && !is.SameTypes(was) { // most packs change no policy
 			changed = append(changed, class)
 		}
 	}

@@ -42,3 +42,28 @@ func TestT19_OnlyFindingsAboutContentCanBeExcepted(t *testing.T) {
 		}
 	}
 }
+
+func TestPoliciesThatTakeTheSameTypesAreKnown(t *testing.T) {
+	parse := func(text string) Policy {
+		t.Helper()
+		p, err := ParsePolicy([]byte("class = \"general\"\n" + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	base := parse("allow_types = [\"*\"]\nscripts = \"warn\"\n")
+	for text, same := range map[string]bool{
+		"allow_types = [\"*\"]\nscripts = \"warn\"\n":                                      true,
+		"allow_types = [\"*\"]\nscripts = \"warn\"\ntoken_hours = 2\n":                     true,
+		"allow_types = [\"*\"]\n":                                                          false,
+		"allow_types = [\"*\"]\nscripts = \"allow\"\n":                                     false,
+		"allow_types = [\"image/*\"]\nscripts = \"warn\"\n":                                false,
+		"allow_types = [\"*\"]\ndeny_types = [\"text/plain\"]\nscripts = \"warn\"\n":       false,
+		"allow_types = [\"*\"]\nscripts = \"warn\"\n[severity]\n\"yara/x\" = \"inform\"\n": true,
+	} {
+		if got := parse(text).SameTypes(base); got != same {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -262,6 +262,11 @@ func (p Policy) Allows(mediaType string) bool {
 	return matchAny(p.Allow, mediaType)
 }
 
+// SameTypes reports whether two policies plainly take the same types: what the one took, the other takes.
+func (p Policy) SameTypes(o Policy) bool {
+	return slices.Equal(p.Allow, o.Allow) && slices.Equal(p.Deny, o.Deny) && p.stances == o.stances
+}
+
 func (p Policy) allowsEverything() bool {
 	for s := range settings {
 		if len(settings[s].types) > 0 && p.Stance(Setting(s)) == Refuse {
