@@ -69,6 +69,9 @@ bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 1000000 -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 10000000 -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestScansGoOnWhileALargePackIsInstalled -list-hashes 1000000 $(if $(RULES),-pack-rules '$(abspath $(RULES))') -v | grep '^bench'
 
 nightly: apt-test
 	@packaging/apt-install $(APT_E2E)

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,15 @@ func TestRecallOfManyItemsIsQuick(t *testing.T) {
 	if *recallItems >= 1_000_000 {
 		fmt.Printf("bench recall-seconds-%dm %.2f\n", sessions*perSession/1_000_000, took.Seconds())
 		fmt.Printf("bench recall-cpu-seconds-%dm %.2f\n", sessions*perSession/1_000_000, busy.Seconds())
+		info, err := os.Stat(s.path(audit.FileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		perItem := float64(info.Size()) / float64(sessions*perSession)
+		fmt.Printf("bench log-bytes-per-item-%dm %.0f\n", sessions*perSession/1_000_000, perItem)
+		// Each item is read once, so time grows as their number does; above the memory's size the disk's rate is what counts.
+		fmt.Printf("bench recall-seconds-100m-extrapolated-from-%dm %.1f\n", sessions*perSession/1_000_000, took.Seconds()*100e6/float64(sessions*perSession))
+		fmt.Printf("bench recall-seconds-100m-extrapolated-disk-of-500-mb-per-second %.1f\n", perItem*100e6/500e6)
 	}
 }
 
