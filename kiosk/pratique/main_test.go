@@ -60,7 +60,7 @@ func runMain(m *testing.M) (int, error) {
 			return 1, err
 		}
 	}
-	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./kiosk/keyhelper", "./scanner/yaraworker"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
+	for cgo, names := range map[string][]string{"1": {"./kiosk/pratique", "./kiosk/pratiqued", "./kiosk/keyhelper", "./scanner/yaraworker", "./rules/rulepack"}, "0": {"./scanner/scanworker", "./kiosk/clearcheck"}} {
 		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", built.bin + "/"}, names...)...)
 		cmd.Dir = filepath.Join("..", "..")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -108,6 +108,8 @@ func smallSticks() map[string][]stick.File {
 		"images": {{Path: "PICTURE.PNG", Data: stick.PNG(32, 32, 1)}, {Path: "System Volume Information/WPSettings.dat", Data: []byte("\x0C\x00\x00\x00\x9F\x31\xEB\x07\x5C\x11\xD4\x5F")},
 			{Path: "System Volume Information/IndexerVolumeGuid", Data: bytes.Repeat([]byte("{\x00"), 38)}},
 		"program": {{Path: "Setup/SETUP.EXE", Data: program}},
+		// What the instruction for a first rule is about; cut in two, so that no other scanner takes this file for it.
+		"prices": {{Path: "PRICES.BAT", Data: []byte("rem Price list of the ward\r\npower" + "shell -file x.ps1\r\n")}},
 	}
 }
 

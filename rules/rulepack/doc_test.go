@@ -20,6 +20,11 @@ func TestTheInstructionIsWhatTheScriptRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := strings.ReplaceAll(string(archive.Comment), " --passphrase-file pass", "")
+	kiosk, err := os.ReadFile(filepath.Join("..", "..", "testdata", "script", "first-rule.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script += strings.ReplaceAll(string(kiosk), "exits 0 pratique rules install --config station.toml --state $STATE ", "pratique rules install ")
 	commands := 0
 	for line := range strings.Lines(string(text)) {
 		command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ ")

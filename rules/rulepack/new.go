@@ -12,7 +12,9 @@ import (
 	"pratique/rules/baseline"
 )
 
-// newFiles are the files of a new pack, with {name}, {author} and {until}. Its policies are the baseline's: a class without one cannot be screened for.
+// newFiles are the files of a new pack, with {name}, {author} and {until}. Beside them it has what the baseline has: an installed
+// pack takes the baseline's place, a kiosk takes none that does not find its canaries, and a class without a policy cannot be
+// screened for.
 var newFiles = map[string]string{
 	"pack.toml": `name = "{name}"
 version = 1
@@ -48,8 +50,6 @@ name = "note.txt"
 rules = []
 why = "Nearly the same words."
 parts = [{ text = "Here are the words of our second rule." }]
-`,
-	"hashes/own.txt": `# Hashes of files that no medium may carry: SHA-256, SHA-1 or MD5 in hex, one a line.
 `,
 	"clean/letter.txt": `Dear colleagues, this is an ordinary letter, which no rule may find anything in.
 `,
@@ -90,21 +90,32 @@ func (p *program) newPack(_ context.Context, args []string) (int, error) {
 			return 0, err
 		}
 	}
-	policies, err := fs.Glob(baseline.Files(), "policy/*.toml")
+	err := fs.WalkDir(baseline.Files(), ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || file == "pack.toml" || file == "README.md" {
+			return err
+		}
+		text, err := fs.ReadFile(baseline.Files(), file)
+		if err != nil {
+			return err
+		}
+		return writeSource(filepath.Join(dir, filepath.FromSlash(shipped(file))), text)
+	})
 	if err != nil {
 		return 0, err
 	}
-	for _, file := range policies {
-		text, err := fs.ReadFile(baseline.Files(), file)
-		if err != nil {
-			return 0, err
-		}
-		if err := writeSource(filepath.Join(dir, filepath.FromSlash(file)), text); err != nil {
-			return 0, err
-		}
-	}
 	p.say("%s holds a pack that lints, tests and builds. Begin with yara/first.yar.", dir)
 	return exitOK, nil
+}
+
+// shipped is where a file of the baseline goes: its rules and clean files into a folder of their own, so that a later baseline's
+// can take their place.
+func shipped(file string) string {
+	for _, folder := range []string{"yara/", "clean/"} {
+		if rest, ok := strings.CutPrefix(file, folder); ok {
+			return folder + "baseline/" + rest
+		}
+	}
+	return file
 }
 
 func writeSource(name string, text []byte) error {
