@@ -70,7 +70,7 @@ func (s *State) Exceptions(ctx context.Context, max int) ([]localapi.Exception, 
 }
 
 func exceptionView(a *audit.Agreement, now time.Time) localapi.Exception {
-	v := localapi.Exception{ID: a.ID.String(), SHA256: a.SHA256.String(), Reason: string(a.Reason), State: "expired", Until: localapi.Time(a.Ends()),
+	v := localapi.Exception{ID: a.ID.String(), SHA256: a.SHA256.String(), Reason: string(a.Reason), State: localapi.ExceptionEnded, Until: localapi.Time(a.Ends()),
 		Rules: localapi.Rules{Name: string(a.Rules.Name), Version: a.Rules.Version}, Proposer: hex.EncodeToString(a.Person[:]), Proposed: localapi.Time(a.ProposedAt)}
 	for _, f := range a.Findings {
 		v.Findings = append(v.Findings, string(f))
@@ -80,11 +80,11 @@ func exceptionView(a *audit.Agreement, now time.Time) localapi.Exception {
 	}
 	switch {
 	case !a.RemovedAt.IsZero():
-		v.State, v.Removed = "removed", localapi.Time(a.RemovedAt)
+		v.State, v.Removed = localapi.ExceptionRemoved, localapi.Time(a.RemovedAt)
 	case a.Holds(now):
-		v.State = "in force"
+		v.State = localapi.ExceptionHolds
 	case a.Waits(now):
-		v.State = "proposed"
+		v.State = localapi.ExceptionWaits
 	}
 	return v
 }

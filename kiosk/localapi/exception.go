@@ -39,7 +39,7 @@ type Exception struct {
 	SHA256    string   `cbor:"2,keyasint" json:"sha256"`
 	Findings  []string `cbor:"3,keyasint" json:"findings"` // CHECK/RULE
 	Reason    string   `cbor:"4,keyasint" json:"reason"`
-	State     string   `cbor:"5,keyasint" json:"state"` // "proposed", "in force", "expired", "removed"
+	State     string   `cbor:"5,keyasint" json:"state"` // one of the words below
 	Until     string   `cbor:"6,keyasint" json:"until"`
 	Rules     Rules    `cbor:"7,keyasint" json:"rules"` // in force when it was proposed
 	Proposed  string   `cbor:"8,keyasint" json:"proposed"`
@@ -48,6 +48,14 @@ type Exception struct {
 	Confirmer string   `cbor:"11,keyasint,omitempty" json:"confirmer,omitempty"`
 	Removed   string   `cbor:"12,keyasint,omitempty" json:"removed,omitempty"`
 }
+
+// The states of an exception.
+const (
+	ExceptionWaits   = "proposed" // for a second person
+	ExceptionHolds   = "in force"
+	ExceptionEnded   = "expired" // or it waited too long
+	ExceptionRemoved = "removed"
+)
 
 // Except is what a person proposes.
 type Except struct {

@@ -37,7 +37,7 @@ func (p *program) exceptionsList(ctx context.Context, args []string) (int, error
 	}
 	w := &errWriter{w: p.stdout}
 	for _, x := range list {
-		if !*all && x.State != "proposed" && x.State != "in force" {
+		if !*all && x.State != localapi.ExceptionWaits && x.State != localapi.ExceptionHolds {
 			continue
 		}
 		if *asJSON {

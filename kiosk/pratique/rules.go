@@ -86,6 +86,11 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 		if err != nil {
 			return err
 		}
+		excepted, err := st.Exceptions(ctx, localapi.MaxExceptions)
+		if err != nil {
+			return err
+		}
+		excepted = slices.DeleteFunc(excepted, func(x localapi.Exception) bool { return x.State != localapi.ExceptionHolds })
 		out := struct {
 			Pack     jsonPack `json:"pack"`
 			Source   string   `json:"source"` // "baseline" or "installed"
@@ -94,9 +99,10 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 			Problem  string   `json:"problem,omitempty"`
 			Stops    bool     `json:"stops"`
 			Recalled int      `json:"recalled"`
+			Excepted int      `json:"excepted"` // contents
 			// Holding are those that devices take until their trust file names them.
 			Holding []jsonRecall `json:"holding"`
-		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), enrolled, fresh.Text, fresh.Stops, len(recalled), []jsonRecall{}}
+		}{jsonPack{Name: in.Name, Version: in.Version}, "baseline", fmt.Sprintf("%x", in.Pack.InForce()), enrolled, fresh.Text, fresh.Stops, len(recalled), len(excepted), []jsonRecall{}}
 		missing, err := st.Unrevoked(recalled)
 		if err != nil {
 			return err
@@ -131,6 +137,9 @@ func (p *program) rulesStatus(ctx context.Context, args []string) (int, error) {
 				words = "NOT in the trust file: pratique rules recall --out DIR writes what the root holders need"
 			}
 			w.printf("    %s  for %s, by %s, until %s: %s\n", j.Code, printable(strings.Join(j.Classes, ", ")), printable(j.Station), j.Expires, words)
+		}
+		if out.Excepted > 0 {
+			w.printf("  excepted %s: pratique exceptions list\n", count(uint64(out.Excepted), "content", "contents"))
 		}
 		return w.err
 	})

@@ -279,6 +279,7 @@ func (d *daemon) checkup(ctx context.Context) {
 		d.checkPack(ctx)
 		d.packs.mu.Unlock()
 	}
+	d.health.set("exceptions", d.exceptionsAilment(ctx))
 	d.health.set("disk", diskAilment(d.options.state))
 	d.health.set("override", d.overrideAilment(ctx))
 	d.health.set("roster", d.people.ailment())

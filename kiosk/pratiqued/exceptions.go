@@ -46,4 +46,27 @@ func (d *daemon) agreed(step string, x localapi.Exception, err error) (localapi.
 	return x, err
 }
 
+// exceptionsAilment keeps in sight that something is excepted.
+func (d *daemon) exceptionsAilment(ctx context.Context) ailment {
+	list, err := d.state.Exceptions(ctx, localapi.MaxExceptions)
+	n := 0
+	for _, x := range list {
+		if x.State == localapi.ExceptionHolds {
+			n++
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ailment{}
+	case err != nil:
+		d.log.Error("the exceptions cannot be read", "error", err)
+		return ailment{"The exceptions cannot be read, so nothing is cleared.", true}
+	case n == 1:
+		return ailment{"Findings about one content are excepted: pratique exceptions list.", false}
+	case n > 1:
+		return ailment{fmt.Sprintf("Findings about %d contents are excepted: pratique exceptions list.", n), false}
+	}
+	return ailment{}
+}
+
 func userOf(peer localapi.Peer) string { return fmt.Sprintf("uid:%d", peer.UID) }
