@@ -114,6 +114,9 @@ func TestT19_WhatTwoPeopleExceptedIsClearedAndSaid(t *testing.T) {
 	if res.Clearance == nil || len(res.Reasons) != 1 || res.Reasons[0].Code != FindingsExcepted || len(res.Excepted) != 3 || len(wishes(&res)) != 0 {
 		t.Fatalf("%+v", res.Decision)
 	}
+	if n := res.Clearance.Claims.Excepted; n < 3 {
+		t.Errorf("the token says of %d findings", n)
+	}
 	if n := countFindings(&res.Report, res.Policy, res.Except); n.Excepted < 3 || n.Block != 0 || n.Inform < 3 {
 		t.Errorf("%+v", n)
 	}

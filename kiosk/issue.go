@@ -172,6 +172,9 @@ func (se *session) claims(content clearance.Content, class, person string) clear
 	if se.want.Deep {
 		c.Coverage = clearance.Deep
 	}
+	for _, x := range se.decisions[class].Excepted {
+		c.Excepted += x.Findings
+	}
 	if m.Serial != "" {
 		c.Medium.Serial = clearance.SerialDigest(se.id, m.Serial)
 	}

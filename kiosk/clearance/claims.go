@@ -77,6 +77,7 @@ type Claims struct {
 	TrustVersion uint64  // version of the trust file that the station had
 	// Override is nil for what the scan cleared. Else two people let it through, and verifiers refuse it unless asked.
 	Override *Override
+	Excepted uint64 // findings that would have barred the medium but for exceptions that two people agreed on
 }
 
 // Override says why a medium was let through that was not cleared.
@@ -150,6 +151,7 @@ type wireBody struct {
 	Coverage     Coverage    `cbor:"11,keyasint"`
 	Source       Source      `cbor:"12,keyasint"`
 	Override     *wireOver   `cbor:"13,keyasint,omitempty"`
+	Excepted     uint64      `cbor:"14,keyasint,omitempty"`
 }
 
 type wireOver struct {
@@ -204,7 +206,7 @@ func (c Claims) wire() (wireClaims, error) {
 			Content:  wireContent{Hash: contentHash, Root: c.Content.Root, Volumes: c.Content.Volumes, Files: c.Content.Files, Streams: c.Content.Streams, Bytes: c.Content.Bytes},
 			Rules:    wireRules{Name: c.Rules.Name, Version: c.Rules.Version, Digest: c.Rules.Digest},
 			Operator: c.Operator, LogIndex: c.LogIndex, PQKeyID: c.PQKeyID, TrustVersion: c.TrustVersion,
-			Canary: c.Canary, Coverage: c.Coverage, Source: c.Source,
+			Canary: c.Canary, Coverage: c.Coverage, Source: c.Source, Excepted: c.Excepted,
 		},
 	}
 	if o := c.Override; o != nil {
@@ -272,7 +274,7 @@ func (w *wireClaims) claims() Claims {
 		Content:  Content{Root: b.Content.Root, Volumes: b.Content.Volumes, Files: b.Content.Files, Streams: b.Content.Streams, Bytes: b.Content.Bytes},
 		Rules:    Rules{Name: b.Rules.Name, Version: b.Rules.Version, Digest: b.Rules.Digest},
 		Operator: b.Operator, LogIndex: b.LogIndex, PQKeyID: b.PQKeyID, TrustVersion: b.TrustVersion,
-		Canary: b.Canary, Coverage: b.Coverage, Source: b.Source,
+		Canary: b.Canary, Coverage: b.Coverage, Source: b.Source, Excepted: b.Excepted,
 	}
 	if b.Override != nil {
 		c.Override = &Override{b.Override.Reason, b.Override.Second}

@@ -51,6 +51,8 @@
 //	  ? 13: [text, 8 bytes]  override: two persons let the medium through although the scan did not clear it. The reason, 1 to 32
 //	                         of a-z 0-9 and '-', and the pseudonym of who confirmed it, which is not the one of 6; neither is
 //	                         zero. An override holds at most 4 hours
+//	  ? 14: uint             how many findings did not bar the medium because two persons of the station's security team
+//	                         agreed that a rule is wrong about that content; at least 1
 //	  }
 //	}
 //

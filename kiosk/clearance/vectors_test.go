@@ -388,6 +388,16 @@ func makeVectors(t testing.TB) *vectors {
 	qr(5, "not yet valid", "the station's clock, or a forger's, is far ahead", token(one, false, with(func(w *wireClaims) { w.IssuedAt += 3600; w.Expires += 3600 })), at(0))
 	qr(5, "from the far future", "", token(one, false, with(func(w *wireClaims) { w.IssuedAt += 5e8; w.Expires += 5e8 })), nil)
 	qr(5, "a clock that was set back", "the verifier knows that it is later", short, func(c *vectorCase) { c.NotBefore = exampleTime.Add(9 * time.Hour).Unix() })
+	// Two people agreed that a rule is wrong about a content: the token says of how many findings.
+	qr(0, "with findings excepted", "", token(one, false, with(func(w *wireClaims) { w.Body.Excepted = 3 })), nil)
+	for name, n := range map[string]any{"none": 0, "a text": "3", "less than none": -1} {
+		qr(9, "findings excepted: "+name, "rightly signed", token(one, false, func(d *draftToken) {
+			body := bytes.Replace(must(encoder.Marshal(d.claims.Body)), []byte{0xAC}, []byte{0xAD}, 1)
+			body = append(append(body, 14), must(encoder.Marshal(n))...)
+			d.payload = bytes.Replace(must(encoder.Marshal(d.claims)), must(encoder.Marshal(d.claims.Body)), body, 1)
+		}), nil)
+	}
+
 	// red is an override that another person confirmed, less what a case spoils.
 	red := func(change func(*wireClaims)) func(*draftToken) {
 		return with(func(w *wireClaims) {

@@ -250,6 +250,9 @@ func notes(cfg config, target target, result clearance.Result, stderr io.Writer)
 		if cfg.class == "" {
 			fmt.Fprintf(stderr, "clearcheck: note: the equipment class was not checked; it was cleared for %s\n", strings.Join(result.Claims.Audience, ", "))
 		}
+		if n := result.Claims.Excepted; n > 0 {
+			fmt.Fprintf(stderr, "clearcheck: note: two people excepted findings that would have barred it (%d)\n", n)
+		}
 		if target.folder {
 			fmt.Fprintln(stderr, "clearcheck: note: alternate data streams and other volumes of the medium cannot be seen in a folder")
 		}

@@ -64,6 +64,9 @@ func (p *program) clearanceShow(ctx context.Context, args []string) (int, error)
 		w.printf("  by        %s, log entry %d\n", printable(cl.Issuer), c.LogIndex)
 		w.printf("  content   %s, %s, root %x\n", count(cl.Content.Files, "file", "files"), size(int64(cl.Content.Bytes)), cl.Content.Root)
 		w.printf("  rules     %s version %d\n", printable(cl.Rules.Name), cl.Rules.Version)
+		if cl.Excepted > 0 {
+			w.printf("  excepted  %s: pratique exceptions list --all\n", count(cl.Excepted, "finding", "findings"))
+		}
 		w.printf("  token     %s\n  manifest  %s\n  digits    %s\n%s", c.TokenFile, c.ManifestFile, c.QR, qr)
 		return w.err
 	})

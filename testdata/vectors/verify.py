@@ -376,7 +376,8 @@ def parse_token(data):
     need(header[1] == -7 and is_bytes(header[4], 8) and header.get(-70002, True) is True)
     keys(claims, [1, 3, 4, 6, 7, -70001])
     body = claims[-70001]
-    keys(body, range(1, 13), [13])
+    keys(body, range(1, 13), [13, 14])
+    need(14 not in body or is_uint(body[14]) and body[14] > 0)
     need(is_word(claims[1]) and isinstance(claims[3], list) and 1 <= len(claims[3]) <= 8)
     need(all(is_code(c) for c in claims[3]) and ascending(claims[3]))
     need(is_uint(claims[4]) and is_uint(claims[6]) and 0 < claims[6] < claims[4] <= LATEST and claims[4] - claims[6] <= 72 * 3600)
