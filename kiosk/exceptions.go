@@ -116,7 +116,8 @@ func (s *State) RemoveException(ctx context.Context, name, person string) (local
 }
 
 // agree enters one step. The state's lock keeps two steps of one exception apart; a crash leaves the step or nothing.
-func (s *State) agree(ctx context.Context, person string, step func(*audit.Agreements, audit.Pseudonym) (audit.Exception, error)) (out localapi.Exception, err error) {
+func (s *State) agree(ctx context.Context, person string,
+	step func(*audit.Agreements, audit.Pseudonym) (audit.Exception, error)) (out localapi.Exception, err error) {
 	if person == "" {
 		return out, &exception.Refusal{Code: "nobody", Text: "Nobody is known to have asked for this."}
 	}

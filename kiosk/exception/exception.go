@@ -233,7 +233,9 @@ func (s Set) Covers(it *report.Item, f report.Finding) *audit.Agreement {
 
 // Listed reports whether a content that is on a hash list is excepted from that.
 func (s Set) Listed(sum []byte) bool {
-	return len(sum) == sha256.Size && slices.ContainsFunc(s.byContent[audit.Digest(sum)], func(a *audit.Agreement) bool { return slices.ContainsFunc(a.Findings, ofList) })
+	return len(sum) == sha256.Size && slices.ContainsFunc(s.byContent[audit.Digest(sum)], func(a *audit.Agreement) bool {
+		return slices.ContainsFunc(a.Findings, ofList)
+	})
 }
 
 // Get returns an exception of the set by its name, nil if it is not in force.

@@ -110,9 +110,14 @@ func (p *program) exceptionsRemove(ctx context.Context, args []string) (int, err
 	return p.exceptionStep(ctx, "remove", args, (*localapi.Client).RemoveException, (*kiosk.State).RemoveException)
 }
 
+// How a step is taken: by asking the daemon, or here, on behalf of a person.
+type (
+	askedStep func(c *localapi.Client, ctx context.Context, name string) (localapi.Exception, error)
+	ownStep   func(st *kiosk.State, ctx context.Context, name, person string) (localapi.Exception, error)
+)
+
 // exceptionStep takes the next step of an exception, and shows what the person has agreed to.
-func (p *program) exceptionStep(ctx context.Context, what string, args []string, asked func(*localapi.Client, context.Context, string) (localapi.Exception, error),
-	here func(*kiosk.State, context.Context, string, string) (localapi.Exception, error)) (int, error) {
+func (p *program) exceptionStep(ctx context.Context, what string, args []string, asked askedStep, here ownStep) (int, error) {
 	set := p.flags("exceptions "+what, "ID", "exceptions "+what+" 3f2a91c0")
 	state := stateFlag(set)
 	if err := parse(set, args, 1); err != nil {
@@ -131,7 +136,8 @@ func (p *program) exceptionStep(ctx context.Context, what string, args []string,
 
 // agree goes through the daemon: the kernel tells it who asks. Without one it works on a demonstration's state alone, where
 // this user is who asks.
-func (p *program) agree(ctx context.Context, state string, asked func(*localapi.Client) (localapi.Exception, error), here func(*kiosk.State) (localapi.Exception, error)) (x localapi.Exception, err error) {
+func (p *program) agree(ctx context.Context, state string, asked func(*localapi.Client) (localapi.Exception, error),
+	here func(*kiosk.State) (localapi.Exception, error)) (x localapi.Exception, err error) {
 	c, err := ask(ctx, state)
 	if err == nil {
 		defer c.Close()
