@@ -316,6 +316,12 @@ func (l *Log) admit(ev Event) error {
 // admitHere holds an event against the log itself, since another process may have written about the session too.
 func (l *Log) admitHere(ctx context.Context, tx *sql.Tx, ev Event) error {
 	switch d := ev.Data.(type) {
+	case Exception:
+		return agreeHere(ctx, tx, d, l.opts.Now())
+	case Decided:
+		if len(d.Excepted) > 0 {
+			return agreeHere(ctx, tx, d, l.opts.Now())
+		}
 	case Issuing:
 		return unlessThere(ctx, tx, ev.Session, l.live[ev.Session].attached, KindRemoved, KindAborted, KindFailed)
 	case Issued:
