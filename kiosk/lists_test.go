@@ -59,21 +59,27 @@ func TestALargeListIsCompiledOnceForAllSessions(t *testing.T) {
 	s := openState(t, dir)
 	p := pack(t)
 	p.Lists = append(p.Lists, hashes(0, *listHashes))
-	timed := func(what string) time.Duration {
-		t.Helper()
+	held := func() time.Duration {
 		began := time.Now()
 		f, err := s.list(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
-		took := time.Since(began)
+		return time.Since(began)
+	}
+	timed := func(what string) time.Duration {
+		t.Helper()
+		took := held()
 		if *listHashes >= 1_000_000 {
 			fmt.Printf("bench list-seconds-%s-%dm %.3f\n", what, *listHashes/1_000_000, took.Seconds())
 		}
 		return took
 	}
 	first, again := timed("compiled"), timed("held")
+	for range 3 { // what else runs on this machine must not decide
+		again = min(again, held())
+	}
 	if again > first/2 {
 		t.Errorf("the first session waits %v, the next %v", first, again)
 	}

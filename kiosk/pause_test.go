@@ -108,8 +108,8 @@ func TestScansGoOnWhileALargePackIsInstalled(t *testing.T) {
 	}
 	t.Logf("%d bytes of rules, %d hashes: built in %v, installed in %v beside %d items; silent for %v at most, %v without", rules, *listHashes, publishing, took,
 		beside.items, beside.longest, alone.longest)
-	// On a machine that others use too a scan can be silent for a while by itself; one that waits for the install is for all of it.
-	if limit := max(2*time.Second, 4*alone.longest); beside.longest > limit {
+	// On a machine that others use too a scan can be silent for a while by itself; one that waits for the install is for most of it.
+	if beside.longest > max(time.Second, 4*alone.longest) && beside.longest > took/2 {
 		t.Errorf("a scan was silent for %v while a pack was installed", beside.longest)
 	}
 	if *listHashes >= 1_000_000 {

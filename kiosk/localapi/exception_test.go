@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// handlers count what is asked of them.
+// exceptionHandler counts what is asked of it, and notes who asked.
 func exceptionHandler(role Roles, done *atomic.Int32, uid *atomic.Uint32) Handler {
 	step := func(p Peer, x Exception) (Exception, error) {
 		done.Add(1)
