@@ -208,6 +208,10 @@ func TestT19_AnExceptionThatEndsBeforeTheClearanceEndsIt(t *testing.T) {
 	if code(err) != localapi.CodeRemoved || a.Clearance != nil || !strings.Contains(err.Error(), "exception") {
 		t.Fatalf("%+v %v", a, err)
 	}
+	// Another class is decided by what is in force now.
+	if a, err = d.Issue(t.Context(), "left", "laboratory", anybody); err != nil || a.Clearance != nil || a.Verdict != "not cleared" {
+		t.Errorf("for another class: %+v %v", a, err)
+	}
 	if d.unplug("left"); d.untilState("left", localapi.Idle).Verdict != "" {
 		t.Error("the port still shows a verdict")
 	}

@@ -124,7 +124,7 @@ type session struct {
 	rows        uint64
 	itemsDigest audit.Digest
 	decisions   map[string]Decision // by the classes that were asked for
-	excepted    exception.Set       // when the first of them was taken
+	excepted    exception.Set       // when the latest of them was taken
 	unsettled   bool                // a clearance was begun, and the log does not know what became of it
 	denied      map[denial]bool     // of a station's session
 }
@@ -206,11 +206,10 @@ func (se *session) decide(ctx context.Context, class string) (Decision, error) {
 	if !ok {
 		return Decision{}, fmt.Errorf("%w: %q", ErrClass, class)
 	}
+	// Anew for each class: a person may ask ten minutes later, and the log takes no verdict that rests on what has ended.
 	var err error
-	if len(se.decisions) == 0 { // what is excepted is the same for each class of a session
-		if se.excepted, err = se.state.excepted(ctx, se.want.Pack); err != nil {
-			return Decision{}, err
-		}
+	if se.excepted, err = se.state.excepted(ctx, se.want.Pack); err != nil {
+		return Decision{}, err
 	}
 	d := Decide(&se.report, policy, se.excepted)
 	err = se.append(ctx, audit.Decided{Verdict: verdicts[d.Verdict], Reasons: codes(d.Reasons), Class: audit.Word(policy.Class),
