@@ -72,41 +72,39 @@ func (s *scan) openPacked(ctx context.Context, l *lane, u *unit) error {
 			contents[i] = &container.Content{Size: c.Size, Head: bytes.Clone(c.Head)}
 		}
 	}
-	for i, t := range files {
-		if s.reason() != "" {
-			return nil
-		}
-		if err := s.openFile(ctx, l, u, t, contents[i]); err != nil {
-			return err
-		}
-		contents[i] = nil
-	}
-	return nil
+	return s.openFiles(ctx, l, u, files, contents)
 }
 
-// openFile opens one file: this goroutine matches, another unpacks.
-func (s *scan) openFile(ctx context.Context, l *lane, u *unit, t *task, c *container.Content) error {
+// openFiles opens files one after the other: this goroutine matches, another unpacks.
+func (s *scan) openFiles(ctx context.Context, l *lane, u *unit, files []*task, contents []*container.Content) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	m := &unpacking{scan: s, ctx: ctx, file: t, buffer: l.slot.buffer, at: u.start(s.job.SlotBytes), size: u.room(s.job.SlotBytes),
+	m := &unpacking{scan: s, ctx: ctx, buffer: l.slot.buffer, at: u.start(s.job.SlotBytes), size: u.room(s.job.SlotBytes),
 		full: make(chan *bank), free: make(chan *bank, memberBanks)}
 	for i := range int64(memberBanks) {
 		size := m.size / memberBanks / pieceAlign * pieceAlign
 		m.free <- &bank{at: m.at + i*size, size: size}
 	}
-	var result container.Result
+	results := make([]container.Result, len(files))
 	var failed error
 	var unpacker sync.WaitGroup
 	unpacker.Go(func() {
 		defer close(m.full)
-		if result, failed = s.opener.Open(ctx, c, string(t.name()), m); failed == nil {
-			failed = m.flush()
+		for i, c := range contents {
+			m.file, contents[i] = files[i], nil
+			if results[i], failed = s.opener.Open(ctx, c, string(files[i].name()), m); failed != nil {
+				return
+			}
+			if r, ok := c.At.(*reread); ok && r.changed {
+				results[i].Findings = append(results[i].Findings, changes(r.at))
+			}
 		}
+		failed = m.flush()
 	})
 	var err error
 	for b := range m.full {
 		if err == nil {
-			if err = s.matchMembers(ctx, l, u, t, b); err != nil {
+			if err = s.matchMembers(ctx, l, u, b); err != nil {
 				cancel(err)
 			}
 		}
@@ -124,18 +122,17 @@ func (s *scan) openFile(ctx context.Context, l *lane, u *unit, t *task, c *conta
 	case failed != nil:
 		return failed
 	}
-	if reader, ok := c.At.(*reread); ok && reader.changed {
-		t.item.Findings = append(t.item.Findings, changes(reader.at))
-	}
-	t.item.Findings = append(t.item.Findings, result.Findings...)
-	if result.Outcome != report.Unscanned {
-		t.refuse(result.Outcome)
+	for i, t := range files {
+		t.item.Findings = append(t.item.Findings, results[i].Findings...)
+		if results[i].Outcome != report.Unscanned {
+			t.refuse(results[i].Outcome)
+		}
 	}
 	return nil
 }
 
 // matchMembers has the members in a bank matched, and sends those that are done with.
-func (s *scan) matchMembers(ctx context.Context, l *lane, u *unit, file *task, b *bank) error {
+func (s *scan) matchMembers(ctx context.Context, l *lane, u *unit, b *bank) error {
 	var err error
 	switch {
 	case b.stream != nil:
@@ -155,7 +152,8 @@ func (s *scan) matchMembers(ctx context.Context, l *lane, u *unit, file *task, b
 		}
 		t.passive()
 		conclude(&t.item, t.scanned)
-		file.notable = file.notable || len(t.item.Findings) > 0 || t.identity.Runs()
+		t.file.notable = t.file.notable || len(t.item.Findings) > 0 || t.identity.Runs()
+		t.file = nil
 	}
 	if len(b.done) == 0 {
 		return nil
@@ -178,12 +176,12 @@ type bank struct {
 	done     []*task
 }
 
-// unpacking takes the members of one file from package container and puts them into banks. It belongs to the goroutine that
+// unpacking takes the members of a unit's files from package container and puts them into banks. It belongs to the goroutine that
 // unpacks.
 type unpacking struct {
 	scan       *scan
-	ctx        context.Context // of this file: the unpacker calls back without one
-	file       *task
+	ctx        context.Context // of this unit: the unpacker calls back without one
+	file       *task           // that is open
 	buffer     []byte
 	at, size   int64 // of the unit's place in the buffer
 	full, free chan *bank
@@ -253,7 +251,7 @@ func (m *unpacking) takeAll() (*bank, error) {
 
 // Member implements container.Sink.
 func (m *unpacking) Member(it *container.Item) error {
-	t := &task{item: report.Item{Volume: m.file.item.Volume, Path: m.file.item.Path, Member: it.Path, Kind: report.Member, Size: it.Size}}
+	t := &task{file: m.file, item: report.Item{Volume: m.file.item.Volume, Path: m.file.item.Path, Member: it.Path, Kind: report.Member, Size: it.Size}}
 	for part := range strings.SplitSeq(it.Path[strings.LastIndex(it.Path, "//")+1:], "/") {
 		t.item.Findings = append(t.item.Findings, volume.NameFindings(part)...)
 	}

@@ -51,6 +51,7 @@ type task struct {
 	identity structure.Identity
 	shape    structure.Result
 	packed   bool             // something may be packed in it
+	file     *task            // that a member is packed in
 	part     bool             // of a document
 	opened   container.Result // what became of a member that is a container
 	notable  bool             // a member of it was flagged, or could be run

@@ -21,7 +21,7 @@ var depths = []int{0, 1, 5, 20}
 // TestT07_DisksThatCannotBeSeenAreTold hold this.
 const notOpened = `
 Known by name, not opened, and told as ` + "`packed-content`" + ` (which blocks unless a policy says otherwise): ZIP members packed by
-shrink, reduce, implode, PPMd, WavPack or JPEG; 7z folders with PPMd, RISC-V or IA-64 filters; cabinets of Quantum, or that go on in
+PPMd, WavPack or JPEG; 7z folders with PPMd, RISC-V or IA-64 filters; cabinets of Quantum, or that go on in
 another one; KWAJ of method 3; LHA of methods lzs, lz5, pm1, pm2; SIS before version 9; split, streamed and linked VMDK,
 differencing VHD and VHDX, QCOW2, VDI, EnCase; file systems without a reader; `
 

@@ -65,34 +65,36 @@ var named = []struct {
 	{"DriveSpace", "MSDSP6.", 3}, {"Windows backup", "TAPE\x00\x00", 0}, {"Ghost image", "\xFE\xEF\x01", 0}, {"cramfs", "\x45\x3D\xCD\x28", 0},
 }
 
-// recognise finds everything as which content can be opened. More than one is a polyglot, and each is opened.
-func (o *Opener) recognise(c *Content) []*format {
+// recognise finds everything as which content can be opened. More than one is a polyglot, and each is opened. A signature
+// that breaks on the content makes it one that nobody can open.
+func (o *Opener) recognise(c *Content) (found []*format) {
+	defer func() {
+		if recover() != nil {
+			found = append(found, &format{name: "broken", open: unknown})
+		}
+	}()
 	if c.Size < smallest {
 		return nil
 	}
-	var found []*format
 	for i := range o.formats {
-		if f := &o.formats[i]; guard(func() error { return matches(f, c) }) == nil {
+		if f := &o.formats[i]; f.match(c) {
 			found = append(found, f)
 		}
 	}
-	for _, n := range named {
+	for i := range named {
+		n := &named[i]
 		at := n.at
 		if at < 0 {
 			at += c.Size
+		}
+		if at < int64(len(c.Head)) && at >= 0 && c.Head[at] != n.word[0] {
+			continue
 		}
 		if c.has(at, n.word) {
 			return append(found, &format{name: n.name, open: unknown})
 		}
 	}
 	return found
-}
-
-func matches(f *format, c *Content) error {
-	if f.match(c) {
-		return nil
-	}
-	return errNot
 }
 
 // smallest is less than any container needs to have a member with content.

@@ -409,17 +409,26 @@ func (l *layer) hidden(c *Content, at, end int64) error {
 // zipMethods are the ways in which a member is packed (4.4.5). What is not here is known by its number and not unpacked.
 var zipMethods = map[uint16]func(r *bufio.Reader, m *zipMember) (io.Reader, error){
 	zipStored: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return r, nil },
-	8:         func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return flate.NewReader(r), nil },
-	9:         func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return lz.NewDeflate64(r), nil },
-	12:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return bzip2.NewReader(r), nil },
-	14:        zipLzma,
-	20:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return unzstd(r) },
-	93:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return unzstd(r) },
-	95:        func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return &parts{src: r, next: xzPart}, nil },
+	1:         func(r *bufio.Reader, m *zipMember) (io.Reader, error) { return lz.NewShrink(r, m.size), nil },
+	2:         zipReduce, 3: zipReduce, 4: zipReduce, 5: zipReduce,
+	6: func(r *bufio.Reader, m *zipMember) (io.Reader, error) {
+		return lz.NewImplode(r, m.size, m.flags&2 != 0, m.flags&4 != 0)
+	},
+	8:  func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return flate.NewReader(r), nil },
+	9:  func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return lz.NewDeflate64(r), nil },
+	12: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return bzip2.NewReader(r), nil },
+	14: zipLzma,
+	20: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return unzstd(r) },
+	93: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return unzstd(r) },
+	95: func(r *bufio.Reader, _ *zipMember) (io.Reader, error) { return &parts{src: r, next: xzPart}, nil },
 }
 
 // selfEnding are the methods whose decoder takes what belongs to the stream and not a byte more.
 func selfEnding(method uint16) bool { return method == 8 || method == 9 }
+
+func zipReduce(r *bufio.Reader, m *zipMember) (io.Reader, error) {
+	return lz.NewReduce(r, m.size, int(m.method)-1)
+}
 
 // zipLzma is LZMA with a header of its own (5.8.8): version, size of the properties, properties.
 func zipLzma(r *bufio.Reader, m *zipMember) (io.Reader, error) {
