@@ -45,22 +45,22 @@ func table() []format {
 	}
 }
 
-// named are containers that are known by their first bytes and not opened.
+// named are containers that are known by their first bytes and not opened. A word that a text or random bytes could begin
+// with is none of them: what it says blocks.
 var named = []struct {
 	name, word string
 	at         int64
 }{
 	{"ACE", "**ACE**", 7},
-	{"ALZip", "ALZ\x01", 0}, {"ALZip", "EGGA", 0},
-	{"Apple disk image", "koly", -512}, {"Apple archive", "AA01", 0}, {"Apple archive", "pbze", 0}, {"Apple archive", "pbzx", 0},
+	{"ALZip", "ALZ\x01", 0}, {"ALZip", "EGGA\x00\x01", 0},
+	{"Apple disk image", "koly", -512}, {"Apple archive", "pbze", 0}, {"Apple archive", "pbzx", 0},
 	{"BlakHole", "bh\x05\x07", 0}, {"BlakHole", "bh\x07\x07", 0},
 	{"LZFSE", "bvx2", 0}, {"LZFSE", "bvx-", 0}, {"LZFSE", "bvxn", 0},
 	{"lrzip", "LRZI", 0}, {"lzop", "\x89LZO\x00\r\n\x1A\n", 0},
-	{"pack", "\x1F\x1E", 0}, {"freeze", "\x1F\x9F", 0}, {"SCO LZH", "\x1F\xA0", 0},
 	{"PEA", "\xEA\x00\x00", 0},
 	{"QEMU disk image", "QFI\xFB", 0}, {"VirtualBox disk image", "\x7F\x10\xDA\xBE", 64}, {"EnCase image", "EVF\x09\x0D\x0A\xFF\x00", 0},
-	{"snappy", "\xFF\x06\x00\x00sNaPpY", 0}, {"SquashFS", "hsqs", 0}, {"StuffIt", "SIT!", 0}, {"StuffIt", "StuffIt (c)1997", 0},
-	{"UHarc", "UHA", 0}, {"WIM", "MSWIM\x00\x00\x00", 0}, {"WIM", "WLPWM\x00\x00\x00", 0},
+	{"snappy", "\xFF\x06\x00\x00sNaPpY", 0}, {"SquashFS", "hsqs", 0}, {"StuffIt", "rLau", 10}, {"StuffIt", "StuffIt (c)1997", 0},
+	{"UHarc", "UHA\x04", 0}, {"UHarc", "UHA\x06", 0}, {"WIM", "MSWIM\x00\x00\x00", 0}, {"WIM", "WLPWM\x00\x00\x00", 0},
 	{"xar", "xar!\x00\x1C", 0}, {"zoo", "\xDC\xA7\xC4\xFD", 20}, {"ZPAQ", "7kSt", 0}, {"ZPAQ", "zPQ\x01", 0}, {"ZPAQ", "zPQ\x02", 0},
 	{"DriveSpace", "MSDSP6.", 3}, {"Windows backup", "TAPE\x00\x00", 0}, {"Ghost image", "\xFE\xEF\x01", 0}, {"cramfs", "\x45\x3D\xCD\x28", 0},
 }

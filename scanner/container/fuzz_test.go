@@ -15,7 +15,7 @@ import (
 	"pratique/scanner/report"
 )
 
-var mutants = flag.Int("mutants", 20_000, "mutated containers over all formats; 1,000,000 at night")
+var mutants = flag.Int("mutants", 10_000, "mutated containers over all formats; 1,000,000 at night")
 
 // slowest is how long a mutant may take: more is a hang.
 const slowest = 10 * time.Second

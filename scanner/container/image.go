@@ -18,7 +18,7 @@ const (
 	imageSector = 512
 	// imageLeast is less than any volume with a file takes.
 	imageLeast = 16 << 10
-	// imageMap is how far a map of one member may go in pieces.
+	// imagePieces bounds the pieces that one file lies in.
 	imagePieces = 1 << 20
 )
 

@@ -12,14 +12,8 @@ import (
 
 // RAR 1.5 to 5, through nwaples/rardecode, whose memory is bounded by the largest dictionary that it may take. Members of a
 // solid archive are unpacked in their order. A volume of a set is not the whole, and is malformed.
-func isRar(c *Content) bool { return rarStart(c) >= 0 && c.has(0, "Rar!") }
-
-// rarStart is where an archive begins.
-func rarStart(c *Content) int64 {
-	if c.has(0, "Rar!\x1A\x07\x00") || c.has(0, "Rar!\x1A\x07\x01\x00") {
-		return 0
-	}
-	return -1
+func isRar(c *Content) bool {
+	return c.has(0, "Rar!\x1A\x07\x00") || c.has(0, "Rar!\x1A\x07\x01\x00")
 }
 
 func openRar(c *Content, l *layer) error {

@@ -24,6 +24,7 @@ type walk struct {
 	held     int64 // of layers in memory
 	windows  int64 // of decoders that are at work
 	checked  int64 // work at the last look at the clock
+	calls    int   // of spend
 	deadline time.Time
 	scratch  []byte // for a member in which nothing lies
 	stopped  error  // a limit or fault that ends the file
@@ -37,7 +38,6 @@ type layer struct {
 	depth  int
 	part   bool // what lies in it are parts of a document
 	result Result
-	seen   map[string]bool
 }
 
 // Member is one thing inside a container, as a format finds it.
@@ -153,8 +153,8 @@ func (w *walk) spend(n int64) error {
 	if w.work/maxWork > w.allowed {
 		return w.stop(tooOften)
 	}
-	const look = 1 << 20
-	if w.work-w.checked >= look {
+	const bytes, calls = 1 << 20, 16 // a decoder that puts out little may have worked hard for it
+	if w.calls++; w.calls%calls == 0 || w.work-w.checked >= bytes {
 		return w.look()
 	}
 	return nil
@@ -491,9 +491,8 @@ func (l *layer) pathOf(name string) (string, []report.Finding) {
 		if part == "" || part == "." {
 			continue
 		}
-		good, ok := volume.Component(part)
+		good, _ := volume.Component(part)
 		out = out || part == ".."
-		_ = ok
 		parts = append(parts, good)
 	}
 	if len(parts) == 0 {

@@ -21,6 +21,9 @@ func xzPart(r *bufio.Reader) (io.Reader, error) {
 	return &xzStream{src: r, check: xzCheck[h[7]]}, nil
 }
 
+// xzMaxBlocks is more blocks than 16 GiB have: xz makes none of less than 4 KiB.
+const xzMaxBlocks = MaxBytes / (4 << 10)
+
 // xzCheck is how many bytes stand behind a block for each kind of check (2.1.1.2).
 var xzCheck = [16]int{0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64}
 
@@ -164,7 +167,10 @@ func (s *xzStream) end() error {
 	if err != nil {
 		return err
 	}
-	for range records { // each takes two bytes and more, so a false number ends with the content
+	if records > xzMaxBlocks {
+		return ErrMalformed
+	}
+	for range records {
 		for range 2 {
 			if _, err := number(); err != nil {
 				return err

@@ -252,7 +252,7 @@ func zipDocument(members []zipMember) bool {
 	return types && relations || mime && members[0].name == "mimetype"
 }
 
-// local reads a local header.
+// zipLocalHeader reads the header in front of a member's bytes.
 func zipLocalHeader(c *Content, at int64) (m zipMember) {
 	h := c.piece(at, zipLocalSize)
 	if h == nil || string(h[:4]) != zipLocal {
