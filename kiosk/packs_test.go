@@ -146,7 +146,7 @@ func TestT15_ABadPackFailsAtItsGateAndTheOldOneStays(t *testing.T) {
 	}{
 		{"that finds nothing", "canary", "was not found", map[string]string{"yara/test.yar": "rule nothing { strings: $a = \"no such words\" condition: $a }\n"}},
 		{"without rules", "compile", "there is no rule in the rule set", map[string]string{"yara/test.yar": ""}},
-		{"that finds only whole files", "canary", "inside a ZIP", map[string]string{"yara/test.yar": "rule e { strings: $a = \"X5O!P%@AP\" condition: $a at 0 }\n"}},
+		{"that finds only whole files", "canary", "inside a DICOM file", map[string]string{"yara/test.yar": "rule e { strings: $a = \"X5O!P%@AP\" condition: $a at 0 }\n"}},
 		{"that only warns", "canary", "was not found", map[string]string{"yara/test.yar": "rule e { meta: severity = \"warn\" strings: $a = \"EICAR-STANDARD-\" condition: $a }\n"}},
 		{"that matches everything", "goodware", "The rule everything matches", map[string]string{"yara/test.yar": eicarRule + "rule everything { condition: true }\n"}},
 		{"that matches programs", "goodware", "PROGRAM.EXE", map[string]string{"yara/test.yar": eicarRule + "rule mz { condition: uint16(0) == 0x5A4D }\n"}},

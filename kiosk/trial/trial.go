@@ -215,7 +215,8 @@ func judgeSample(s rules.Sample, it report.Item) *Failure {
 	fail := func(format string, args ...any) *Failure {
 		return &Failure{Gate: Samples, Text: fmt.Sprintf("Sample %q %s.", s.Name, fmt.Sprintf(format, args...))}
 	}
-	if !it.Outcome.Seen() {
+	// A sample is often a piece of the real thing, and so a damaged container. It was scanned all the same.
+	if !it.Outcome.Seen() && it.Outcome != report.Malformed {
 		return fail("was not scanned (%s)", it.Outcome)
 	}
 	var got []string
