@@ -390,7 +390,7 @@ func JudgeAge(meta *rulepack.Meta, enrolled bool, now, floor time.Time, warn, st
 	case meta == nil:
 		return Freshness{"pack-none", "No rule pack of the security team is installed, so nothing is cleared.", true}
 	case floor.Sub(now) > maxBack:
-		return Freshness{"clock", fmt.Sprintf("The clock shows %s, but it is later than %s: set the clock right.", date(now), date(floor)), true}
+		return Freshness{clockName, behindText(now, floor), true}
 	}
 	from := meta.AgeFrom()
 	age := max(now.Sub(from), floor.Sub(from))
@@ -403,6 +403,13 @@ func JudgeAge(meta *rulepack.Meta, enrolled bool, now, floor time.Time, warn, st
 		return Freshness{"pack-age", text + ". Install the newest pack.", false}
 	}
 	return Freshness{}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func date(t time.Time) string { return t.UTC().Format("2 January 2006 15:04 UTC") }
@@ -422,11 +429,8 @@ func (s *State) Freshness(ctx context.Context, in InForce, cfg PackConfig, warn,
 // maxFloorEntries bounds how much of the log is read for the clock.
 const maxFloorEntries = 10_000
 
-// floor is a time that has passed: the latest of the signed times that the store took, and of the entries since the pack in
-// force was entered. Those before do not count, so that a clock which was wrong by years and is right again is forgotten once
-// the team, whose times are signed, has sent a newer pack.
-func (s *State) floor(ctx context.Context, cfg PackConfig) (time.Time, error) {
-	var floor time.Time
+// signedFloor is the latest of the times that were signed: those of rule packs that the store took, and of the trust file.
+func (s *State) signedFloor(cfg PackConfig) (floor time.Time, err error) {
 	switch st, err := s.store(cfg); {
 	case errors.Is(err, rulepack.ErrNoRoot):
 	case err != nil:
@@ -436,13 +440,34 @@ func (s *State) floor(ctx context.Context, cfg PackConfig) (time.Time, error) {
 			return floor, fmt.Errorf("%w: %w", ErrState, err)
 		}
 	}
-	err := s.log.List(ctx, audit.ListOptions{Newest: true, Limit: maxFloorEntries}, func(e audit.Entry) error {
-		if d, ok := e.Data.(audit.Pack); ok && d.Refuse == "" {
-			return errEnough
+	t, err := s.Trust()
+	if err != nil || t == nil || t.Issued.Before(floor) {
+		return floor, err
+	}
+	return t.Issued, nil
+}
+
+// floor is a time that has passed: the latest of the signed times, and of the entries since the pack in force was entered or an
+// administrator accepted the clock. Those before do not count, so that a clock which was wrong by years and is right again is
+// forgotten once the team, whose times are signed, has sent a newer pack, or the administrator has looked at it.
+func (s *State) floor(ctx context.Context, cfg PackConfig) (time.Time, error) {
+	floor, err := s.signedFloor(cfg)
+	if err != nil {
+		return floor, err
+	}
+	err = s.log.List(ctx, audit.ListOptions{Newest: true, Limit: maxFloorEntries}, func(e audit.Entry) error {
+		switch d := e.Data.(type) {
+		case audit.Pack:
+			if d.Refuse == "" {
+				return errEnough
+			}
+		case audit.Administered:
+			if d.What == clockAccepted {
+				floor = later(floor, e.Time)
+				return errEnough
+			}
 		}
-		if e.Time.After(floor) {
-			floor = e.Time
-		}
+		floor = later(floor, e.Time)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {

@@ -55,6 +55,7 @@ const stateVersion = "1"
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	rules/*.list        compiled hash lists, likewise (lists.go)
 //	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
+//	clock               there while an administrator must look at the clock: nothing is issued
 //	lost/               what a restored log has replaced, for an auditor
 //	disclosure          what the first of two persons asked to be shown
 //	sessions/ID         one locked file for each session under way
@@ -69,6 +70,8 @@ type State struct {
 	refused refusals // rule packs
 	lists   heldLists
 	now     func() time.Time
+	// lastSeen is the time of the newest entry that the log had when it was opened; zero if it had none.
+	lastSeen time.Time
 
 	fault func(step string) error // tests only: what happens after the named step
 }
@@ -210,6 +213,9 @@ func (s *State) openLog(ctx context.Context) error {
 	s.log, err = audit.Open(ctx, s.dir, opts)
 	if err != nil {
 		return logError(err)
+	}
+	if s.lastSeen, err = s.lastEntry(ctx); err != nil {
+		return err
 	}
 	if string(old) != public+"\n" {
 		if err := s.write("key/log.pub", []byte(public+"\n"), 0o644); err != nil {

@@ -63,6 +63,13 @@ func factsOf(e Entry) []string {
 		words = append(words, "class="+string(d.Class))
 	case Administered:
 		operator(d.Person)
+	case Guest:
+		operator(d.Person)
+		operator(d.Sponsor)
+	case Override:
+		operator(d.Person)
+		operator(d.Asked)
+		words = append(words, "class="+string(d.Class))
 	case Pack:
 		if d.Rules.Name != "" {
 			words = append(words, rulesFact(d.Rules))

@@ -170,7 +170,7 @@ func (s *search) plan(ctx context.Context) (from, where string, args []any, err 
 		}
 	}
 	if rarest < 0 { // of all sessions, and all entries that belong to none
-		from, where = "(SELECT idx AS place FROM entry WHERE kind NOT IN ('decided', 'issuing', 'issued', 'abandoned', 'removed', 'aborted', 'failed', 'denied'))", "1"
+		from, where = "(SELECT idx AS place FROM entry WHERE kind NOT IN ("+laterKinds()+"))", "1"
 	} else {
 		from = "fact"
 		where = "f.word IN (?" + strings.Repeat(", ?", len(s.words[rarest])-1) + ")"
@@ -193,6 +193,17 @@ func (s *search) plan(ctx context.Context) (from, where string, args []any, err 
 		where += ")"
 	}
 	return from, where, args, nil
+}
+
+// laterKinds are those of entries that only ever follow "attached", for SQL. One of a kind that need not is looked at.
+func laterKinds() string {
+	var out []string
+	for k := NoKind + 1; k < kindEnd; k++ {
+		if k.ofSession() && k != KindAttached && k != KindFailed {
+			out = append(out, "'"+k.String()+"'")
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func anys(words []string) (out []any) {
@@ -332,8 +343,15 @@ func readMatch(ctx context.Context, q querier, at int64) (m Match, err error) {
 		return m, err
 	}
 	m = Match{Session: first.Session, Entries: []Entry{first}}
-	if first.Session == (ID{}) || first.Kind != KindAttached {
+	if first.Session == (ID{}) {
 		return m, nil
+	}
+	if first.Kind != KindAttached {
+		begin, err := place(ctx, q, first)
+		if err != nil || begin == at { // its "attached" may be what failed
+			return m, err
+		}
+		return Match{}, nil // found where its session begins
 	}
 	m.Entries, err = sessionEntries(ctx, q, first.Session)
 	return m, err

@@ -161,6 +161,12 @@ func (c *Client) EndIncident(ctx context.Context) (over bool, err error) {
 	return reply.Over, err
 }
 
+// AcceptClock says that the station's clock is right.
+func (c *Client) AcceptClock(ctx context.Context) error {
+	_, err := c.ask(ctx, Request{Verb: VerbClock})
+	return err
+}
+
 // Disclose asks for names. It returns nil when this is the first of two persons, and JSON for the second.
 func (c *Client) Disclose(ctx context.Context, what Disclose) (names []byte, err error) {
 	reply, err := c.ask(ctx, Request{Verb: VerbDisclose, Disclose: &what})

@@ -30,6 +30,7 @@
 //	stay       an empty Reply: whoever is signed in is still there
 //	disclose   an empty Reply when the first of two persons has asked for the names of a session, and Names, as JSON, for the
 //	           second; more names than fit into a Reply are left out, and it says how many
+//	accept-clock  an empty Reply: an administrator says that the station's clock is right
 //	guest      a SignIn: the sponsor who is signed in answers for a guest of company, who is here for work order
 //
 // A person is signed in on the screen as long as the connection lasts that signed them in, until a medium is removed or
@@ -264,6 +265,7 @@ const (
 	VerbStay      Verb = "stay"
 	VerbGuest     Verb = "guest"
 	VerbDisclose  Verb = "disclose"
+	VerbClock     Verb = "accept-clock"
 )
 
 // PIN is one in transit. Nothing prints it.
@@ -309,7 +311,7 @@ const MaxNames = 192 << 10
 // reason, since (t). What is a capital may be left out.
 var fields = map[Verb]string{
 	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "FP", VerbEnd: "",
-	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "",
+	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "", VerbClock: "",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.

@@ -47,6 +47,7 @@ var allowed = map[Verb]Roles{
 	VerbSignOut:   RoleScreen,
 	VerbStay:      RoleScreen,
 	VerbGuest:     RoleScreen,
+	VerbClock:     RoleAdmin,
 	VerbDisclose:  RoleSecurity | RoleAudit | RoleAdmin, // two persons, of whom one is an auditor
 
 	VerbExceptions:       RoleSecurity | RoleAudit | RoleAdmin,

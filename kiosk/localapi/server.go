@@ -40,6 +40,7 @@ type Handler struct {
 	SignOut  func()
 	Stay     func()
 	Guest    func(company, order string) (SignIn, error)
+	Clock    func(ctx context.Context, peer Peer) error
 	Disclose func(ctx context.Context, peer Peer, roles Roles, what Disclose) (names []byte, err error)
 	Failed   func(error) // told of errors that clients do not see; may be nil
 
@@ -310,6 +311,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			err = c.begin(ctx, r)
 		case VerbEnd:
 			reply.Over, err = h.End(ctx, c.peer)
+		case VerbClock:
+			err = h.Clock(ctx, c.peer)
 		case VerbDisclose:
 			reply.Names, err = h.Disclose(ctx, c.peer, c.roles, *r.Disclose)
 		case VerbOverride:

@@ -11,6 +11,7 @@
 //	pratique trust key | init | edit | sign | publish | show | install
 //	pratique staff list | can NAME ACTION [CLASS] | lint | add | remove | pin | badge | key | sign | install
 //	pratique incident begin | report | end
+//	pratique clock accept
 //	pratique doctor
 //	pratique version
 //
@@ -116,6 +117,7 @@ var verbs = []verb{
 	{"incident begin", "stop all clearances at once, and list what to recall", (*program).incidentBegin},
 	{"incident report", "write the recall list, a revocation and the evidence", (*program).incidentReport},
 	{"incident end", "end the incident: two people must ask for it", (*program).incidentEnd},
+	{"clock accept", "say that the station's clock is right, after it jumped", (*program).clockAccept},
 	{"doctor", "try what holds the scan processes on this machine, and say what is missing", (*program).doctor},
 	{"version", "say which version this is", (*program).version},
 }
@@ -246,6 +248,8 @@ func (p *program) fail(err error) int {
 		hint = "start the daemon on this state: pratiqued --state DIR --config FILE"
 	case errors.Is(err, errNoPort):
 		code, hint = exitUsage, "name the port: pratique status lists them"
+	case errors.Is(err, kiosk.ErrClock):
+		hint = "set the clock of the machine first: timedatectl set-time"
 	case errors.Is(err, kiosk.ErrNoSession):
 		code, hint = exitUsage, "pratique audit search shows the sessions and their ids"
 	case errors.Is(err, audit.ErrNoIndex):

@@ -39,6 +39,7 @@ type daemon struct {
 	health  *health
 	want    kiosk.Screening
 	packs   rulePacks
+	clock   *kiosk.ClockWatch
 	lost    chan error // what the station cannot go on without
 }
 
@@ -61,7 +62,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer state.Close()
-	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), left: make(chan struct{}, 1), lost: make(chan error, 1)}
+	d := &daemon{options: o, cfg: cfg, log: log, state: state, people: newPeople(cfg.Roster, state, log), clock: state.WatchClock(), left: make(chan struct{}, 1), lost: make(chan error, 1)}
 	if err := d.openKey(ctx); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.desk = d.newDesk()
 	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, Begin: d.beginIncident, End: d.endIncident, Disclose: d.disclose,
 		Override: d.override, SignIn: d.signIn, SignOut: d.desk.SignOut, Stay: d.desk.Stay, Guest: d.guest,
-		Exceptions: d.exceptions, Except: d.propose, Confirm: d.confirm, Remove: d.remove,
+		Clock: d.acceptClock, Exceptions: d.exceptions, Except: d.propose, Confirm: d.confirm, Remove: d.remove,
 		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
@@ -282,6 +283,7 @@ func (d *daemon) checkup(ctx context.Context) {
 	d.health.set("exceptions", d.exceptionsAilment(ctx))
 	d.health.set("disk", diskAilment(d.options.state))
 	d.health.set("override", d.overrideAilment(ctx))
+	d.checkClock(ctx)
 	d.health.set("roster", d.people.ailment())
 	d.health.set("key", d.keyAilment())
 	d.health.set("trust", d.trustAilment())
