@@ -67,6 +67,7 @@ e2e-quick: apt-test
 
 bench: build apt-test
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
+	@$(GO) test ./kiosk/audit -run TestAppendIsDurableWithinFiveMilliseconds -v | sed -n 's/.*\(bench .*\)/\1/p'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
 	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 1000000 -v | grep '^bench'

@@ -21,6 +21,33 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "µs-p99")
 }
 
+// TestAppendIsDurableWithinFiveMilliseconds prints what BenchmarkAppend measures, for "make bench": the goal is a median of at
+// most 5 ms. A loaded machine says nothing about it, so that it fails only where it is ten times as much.
+func TestAppendIsDurableWithinFiveMilliseconds(t *testing.T) {
+	n := newNamed(t)
+	bulk(t, n.Log, 2_000)
+	for _, c := range []struct {
+		name  string
+		named Named
+	}{{"log-append-ms", Named{}}, {"log-append-with-names-ms", Named{Person: "uid:1001"}}} {
+		var took []time.Duration
+		for range 200 {
+			n.at = n.at.Add(time.Second)
+			start := time.Now()
+			if _, err := n.AppendNamed(t.Context(), Event{Data: Administered{What: "x", Person: Pseudonym{1}}}, c.named); err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		median := took[len(took)/2]
+		t.Logf("bench %s %.2f", c.name, median.Seconds()*1000)
+		if median > 50*time.Millisecond {
+			t.Errorf("%s: %v", c.name, median)
+		}
+	}
+}
+
 // BenchmarkItems is the cost of one item row.
 func BenchmarkItems(b *testing.B) {
 	l, _ := newLog(b)
@@ -55,8 +82,11 @@ func BenchmarkUnfinished100000(b *testing.B) {
 	}
 }
 
+// bulkSession is the session of an entry that bulk makes.
+func bulkSession(i int) ID { return ID{1, byte(i >> 25), byte(i >> 17), byte(i >> 9), byte(i >> 1)} }
+
 // bulk appends n entries, a session of two each, in one transaction but otherwise as Append does.
-func bulk(b *testing.B, l *Log, n int) {
+func bulk(b testing.TB, l *Log, n int) {
 	b.Helper()
 	ctx := b.Context()
 	tx, err := l.w.BeginTx(ctx, nil)
@@ -70,7 +100,7 @@ func bulk(b *testing.B, l *Log, n int) {
 	}
 	start := time.Now().Add(-time.Hour).UTC()
 	for i := range n {
-		id := ID{1, byte(i >> 25), byte(i >> 17), byte(i >> 9), byte(i >> 1)}
+		id := bulkSession(i)
 		ev, at := Event{id, Attached{Source: Image}}, start.Add(time.Duration(i)*time.Millisecond)
 		if i%2 == 1 {
 			ev.Data = decided(NotCleared, Digest{}, 0)
@@ -80,6 +110,9 @@ func bulk(b *testing.B, l *Log, n int) {
 			b.Fatal(err)
 		}
 		if head, err = l.add(ctx, tx, head, ev.Data.Kind(), at, leaf); err != nil {
+			b.Fatal(err)
+		}
+		if err := addFacts(ctx, tx, Entry{Index: head.Size - 1, Kind: ev.Data.Kind(), Session: ev.Session, Data: ev.Data}, nil); err != nil {
 			b.Fatal(err)
 		}
 		if err := addCheckpoint(ctx, tx, l.opts, head); err != nil {

@@ -67,10 +67,17 @@ func rebuild(t *testing.T, db *sql.DB) Head {
 		}
 		all = append(all, hashes...)
 	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, h := range all {
-		if _, err := db.Exec("INSERT INTO hash VALUES(?, ?)", i, h[:]); err != nil {
+		if _, err := tx.Exec("INSERT INTO hash VALUES(?, ?)", i, h[:]); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
 	}
 	root, err := tlog.TreeHash(int64(len(leaves)), reader)
 	if err != nil {

@@ -67,6 +67,8 @@ var (
 		{"a slow stick, screened and read in order", "./kiosk/worker", "TestT24_SlowStickIsReadAtItsRate", []string{"-slowstick"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
+		{"attacks on a log of 100,000 entries", "./kiosk/audit", "TestT16_AttacksOnALargeLogNameTheRecord", []string{"-tamper-entries", "100000"}},
+		{"searches of ten million items", "./kiosk/audit", "TestSearchesOfManyItemsAreQuick", []string{"-search-items", "10000000"}},
 		{"every byte of tokens, manifests and trust files changed in every way", "./kiosk/clearance", "TestT12_EveryChanged", []string{"-mutants", "255"}},
 		{"tokens and trust files, changed and asked of both verifiers", "./kiosk/clearance", "TestT12_BothVerifiersAnswerMutantsAlike", []string{"-mutants", "255"}},
 		{"every byte of a repository of rule packs changed in three ways", "./rules/pack", "TestT14_EveryChangedByteIsRefused", []string{"-every"}},
