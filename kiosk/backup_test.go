@@ -131,6 +131,24 @@ func TestT21_NamesAreShownToTwoPersonsOfWhomOneIsAnAuditor(t *testing.T) {
 	if _, err := s.Erase(t.Context(), id.String(), audit.Erasure{}, "uid:1"); err != nil {
 		t.Fatal(err)
 	}
+	for _, erased := range []bool{false, true} {
+		c, err := s.Clearance(other.String())
+		if err != nil || (c.ManifestFile == "") != erased {
+			t.Fatalf("the other session's manifest: %+v %v", c, err)
+		}
+		out := t.TempDir()
+		if err := c.Save(out); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(filepath.Join(out, manifestName)); (err != nil) != erased {
+			t.Error(err)
+		}
+		if !erased {
+			if _, err := s.Erase(t.Context(), other.String(), audit.Erasure{}, "uid:1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	refused("what was erased", what, Asker{"uid:1", true})
 	refused("what was erased", what, Asker{"uid:2", true})
 	sound(t, s.dir)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"pratique/kiosk/audit"
@@ -120,7 +121,8 @@ func (s *State) askedFirst() (first wish, err error) {
 	return first, nil
 }
 
-// Erase destroys names. A session is named as Show takes it.
+// Erase destroys names. A session is named as Show takes it. With them go the manifests of the same sessions: they hold no name,
+// but whoever has the token can try names against them.
 func (s *State) Erase(ctx context.Context, session string, e audit.Erasure, person string) (audit.Erased, error) {
 	if person == "" {
 		return audit.Erased{}, fmt.Errorf("%w: who erases must be known", ErrState)
@@ -137,6 +139,10 @@ func (s *State) Erase(ctx context.Context, session string, e audit.Erasure, pers
 		return audit.Erased{}, err
 	}
 	defer unlock()
+	// Before the names, so that the same call finishes what a crash cuts off.
+	if err := s.eraseManifests(e); err != nil {
+		return audit.Erased{}, err
+	}
 	ev, err := s.log.Erase(ctx, e, s.pseudonym(person))
 	if errors.Is(err, audit.ErrErased) {
 		return ev, fmt.Errorf("%w: %w", ErrDisclosure, err)
@@ -145,6 +151,27 @@ func (s *State) Erase(ctx context.Context, session string, e audit.Erasure, pers
 		return ev, logError(err)
 	}
 	return ev, nil
+}
+
+// eraseManifests removes the manifests of what is erased. Devices do without: they compute the root again.
+func (s *State) eraseManifests(e audit.Erasure) error {
+	list, err := s.Issued(time.Time{})
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		month := c.Claims.IssuedAt.UTC().Format("2006-01")
+		if c.ManifestFile == "" || audit.ID(c.ID) != e.Session && month != e.Month && (e.Before == "" || month >= e.Before) {
+			continue
+		}
+		if err := os.Remove(c.ManifestFile); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+		if err := syncDir(filepath.Dir(c.ManifestFile)); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+	}
+	return nil
 }
 
 // KeptNames says of how many sessions names are kept, by month.

@@ -22,7 +22,7 @@ type Clearance struct {
 	ID           [16]byte
 	Code         string // eight characters, to look it up by; it proves nothing
 	TokenFile    string
-	ManifestFile string
+	ManifestFile string // empty if it was erased; devices do without it
 	QR           string // digits
 	Expires      time.Time
 	LogIndex     uint64
@@ -243,6 +243,9 @@ func (s *State) load(dir string) (*Clearance, error) {
 	if claims.LogIndex != nil {
 		c.LogIndex = *claims.LogIndex
 	}
+	if _, err := os.Lstat(c.ManifestFile); errors.Is(err, fs.ErrNotExist) {
+		c.ManifestFile = ""
+	}
 	return c, nil
 }
 
@@ -294,6 +297,9 @@ func (c *Clearance) Save(dir string) error {
 	}
 	// The manifest first: a token without its manifest still checks, a manifest without a token is nothing.
 	for _, f := range []*string{&c.ManifestFile, &c.TokenFile} {
+		if *f == "" {
+			continue
+		}
 		from, err := os.Open(*f)
 		if err != nil {
 			return fmt.Errorf("save the clearance: %w", err)

@@ -94,8 +94,12 @@ func (p *program) clearanceSave(ctx context.Context, args []string) (int, error)
 		if err := c.Save(*out); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(p.stdout, "%s\n%s\n", c.TokenFile, c.ManifestFile)
-		return err
+		w := &errWriter{w: p.stdout}
+		w.printf("%s\n", c.TokenFile)
+		if c.ManifestFile != "" {
+			w.printf("%s\n", c.ManifestFile)
+		}
+		return w.err
 	})
 }
 
