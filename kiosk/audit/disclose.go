@@ -11,6 +11,25 @@ import (
 	"unicode/utf8"
 )
 
+// Disclosed says that two persons were shown names.
+type Disclosed struct {
+	Session ID        `cbor:"1,keyasint" json:"names_of"` // zero if it is a single entry
+	Entry   int64     `cbor:"2,keyasint" json:"entry"`    // -1 if it is a session
+	Asked   Pseudonym `cbor:"3,keyasint" json:"asked"`
+	Agreed  Pseudonym `cbor:"4,keyasint" json:"agreed"`
+	Reason  Word      `cbor:"5,keyasint" json:"reason"`
+}
+
+func (d Disclosed) check() error {
+	if d.Asked == (Pseudonym{}) || d.Agreed == (Pseudonym{}) || d.Asked == d.Agreed {
+		return errors.New("not two persons")
+	}
+	if d.Entry < -1 || (d.Session != (ID{})) != (d.Entry == -1) {
+		return errors.New("want one session or one entry")
+	}
+	return d.Reason.check()
+}
+
 // Disclosure is what the side table keeps of one session, or of one entry that belongs to none, with the keys that prove it:
 // the leaf of each entry holds HMAC-SHA256(CommitKey, prefix ‖ text), and an item's pseudonym is Name(ItemKey, ...). The keys
 // are the session's own, and say nothing of any other.

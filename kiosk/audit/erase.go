@@ -7,6 +7,29 @@ import (
 	"fmt"
 )
 
+// Erased says whose names were destroyed. The log itself holds none.
+type Erased struct {
+	Scope   Word      `cbor:"1,keyasint" json:"scope"`                     // "session", "month", "before"
+	Session ID        `cbor:"2,keyasint" json:"names_of"`                  // zero unless it is one session
+	Month   Word      `cbor:"3,keyasint,omitempty" json:"month,omitempty"` // the month, or the first that was kept
+	Secrets uint64    `cbor:"4,keyasint" json:"secrets"`                   // of sessions and single entries
+	Person  Pseudonym `cbor:"5,keyasint" json:"person"`
+}
+
+func (e Erased) check() error {
+	session, month := e.Session != (ID{}), e.Month != "" && validMonth(string(e.Month))
+	switch {
+	case e.Scope == "session" && session && e.Month == "":
+	case (e.Scope == "month" || e.Scope == "before") && month && !session:
+	default:
+		return fmt.Errorf("an erasure of %q that does not say whose", e.Scope)
+	}
+	if e.Secrets == 0 || e.Person == (Pseudonym{}) {
+		return errors.New("nothing was erased, or nobody did it")
+	}
+	return nil
+}
+
 // Erasure says whose names are to be destroyed. One of the three is set.
 type Erasure struct {
 	Session ID     // those of one session

@@ -429,24 +429,6 @@ type Read struct {
 	To   int64 `cbor:"2,keyasint" json:"to"` // one after the last
 }
 
-// Erased says whose names were destroyed. The log itself holds none.
-type Erased struct {
-	Scope   Word      `cbor:"1,keyasint" json:"scope"`                     // "session", "month", "before"
-	Session ID        `cbor:"2,keyasint" json:"names_of"`                  // zero unless it is one session
-	Month   Word      `cbor:"3,keyasint,omitempty" json:"month,omitempty"` // the month, or the first that was kept
-	Secrets uint64    `cbor:"4,keyasint" json:"secrets"`                   // of sessions and single entries
-	Person  Pseudonym `cbor:"5,keyasint" json:"person"`
-}
-
-// Disclosed says that two persons were shown names.
-type Disclosed struct {
-	Session ID        `cbor:"1,keyasint" json:"names_of"` // zero if it is a single entry
-	Entry   int64     `cbor:"2,keyasint" json:"entry"`    // -1 if it is a session
-	Asked   Pseudonym `cbor:"3,keyasint" json:"asked"`
-	Agreed  Pseudonym `cbor:"4,keyasint" json:"agreed"`
-	Reason  Word      `cbor:"5,keyasint" json:"reason"`
-}
-
 // Kind of each type of data.
 func (Attached) Kind() Kind     { return KindAttached }
 func (Decided) Kind() Kind      { return KindDecided }
@@ -617,30 +599,6 @@ func (o Override) check() error {
 		return errors.New("an override by one person")
 	}
 	return errors.Join(o.Class.check(), o.Reason.check())
-}
-
-func (e Erased) check() error {
-	session, month := e.Session != (ID{}), e.Month != "" && validMonth(string(e.Month))
-	switch {
-	case e.Scope == "session" && session && e.Month == "":
-	case (e.Scope == "month" || e.Scope == "before") && month && !session:
-	default:
-		return fmt.Errorf("an erasure of %q that does not say whose", e.Scope)
-	}
-	if e.Secrets == 0 || e.Person == (Pseudonym{}) {
-		return errors.New("nothing was erased, or nobody did it")
-	}
-	return nil
-}
-
-func (d Disclosed) check() error {
-	if d.Asked == (Pseudonym{}) || d.Agreed == (Pseudonym{}) || d.Asked == d.Agreed {
-		return errors.New("not two persons")
-	}
-	if d.Entry < -1 || (d.Session != (ID{})) != (d.Entry == -1) {
-		return errors.New("want one session or one entry")
-	}
-	return d.Reason.check()
 }
 
 func checkRange(from, to int64) error {
