@@ -24,7 +24,7 @@ func (e Erased) check() error {
 	default:
 		return fmt.Errorf("an erasure of %q that does not say whose", e.Scope)
 	}
-	if e.Secrets == 0 || e.Person == (Pseudonym{}) {
+	if e.Scope == "session" && e.Secrets == 0 || e.Person == (Pseudonym{}) {
 		return errors.New("nothing was erased, or nobody did it")
 	}
 	return nil
@@ -118,6 +118,17 @@ func (n *names) erase(ctx context.Context, ev *Erased) error {
 		if err := rows.Err(); err != nil {
 			return classify(err)
 		}
+		if ev.Scope != "session" { // a key may have outlived the table that it was for
+			months, err = n.keys.add(months, func(m string) bool {
+				if ev.Scope == "before" {
+					return m < string(ev.Month)
+				}
+				return m == string(ev.Month)
+			})
+			if err != nil {
+				return err
+			}
+		}
 		if len(months) == 0 {
 			return ErrErased
 		}
@@ -145,12 +156,17 @@ func (n *names) erase(ctx context.Context, ev *Erased) error {
 
 // rekey wraps the secrets of a month with a new key. One that cannot be opened any more is deleted: it would keep an old key.
 func (n *names) rekey(ctx context.Context, tx *sql.Tx, month string) error {
-	var generation int64
-	if err := tx.QueryRowContext(ctx, "SELECT generation FROM month WHERE month = ?", month).Scan(&generation); err != nil {
+	generation, err := n.keys.last(month)
+	if err != nil {
+		return err
+	}
+	var known int64
+	err = tx.QueryRowContext(ctx, "SELECT generation FROM month WHERE month = ?", month).Scan(&known)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return classify(err)
 	}
-	generation++
-	if _, err := tx.ExecContext(ctx, "UPDATE month SET generation = ? WHERE month = ?", generation, month); err != nil {
+	generation = max(generation, known) + 1
+	if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO month(month, generation) VALUES(?, ?)", month, generation); err != nil {
 		return classify(err)
 	}
 	type row struct {

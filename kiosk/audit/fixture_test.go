@@ -3,6 +3,7 @@ package audit
 import (
 	"compress/gzip"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,7 +46,7 @@ func TestWriteFixture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join("testdata", "v1.db.gz"))
+	f, err := os.Create(filepath.Join("testdata", fmt.Sprintf("v%d.db.gz", schemaVersion)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func TestWriteFixture(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("testdata", "v1.key"), []byte(k.private+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join("testdata", fmt.Sprintf("v%d.key", schemaVersion)), []byte(k.private+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

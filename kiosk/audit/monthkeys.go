@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,32 +132,76 @@ func (d monthKeys) destroy(name string) error {
 	return d.sync()
 }
 
-// oldTemporary is how long after a temporary key file was made no other process can be about to use it.
-const oldTemporary = time.Hour
-
-// sweep does what a crash in an erasure left to do: keys of generations that the table has given up are destroyed.
-func (n *names) sweep(ctx context.Context) error {
-	files, err := os.ReadDir(string(n.keys))
+// each calls f with every key that there is.
+func (d monthKeys) each(f func(name, month string, generation int64) error) error {
+	files, err := os.ReadDir(string(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return classify(err)
 	}
+	for _, file := range files {
+		month, number, _ := strings.Cut(file.Name(), ".")
+		generation, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || !validMonth(month) {
+			continue
+		}
+		if err := f(file.Name(), month, generation); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// last returns the newest generation of a month's keys; 0 if there is none.
+func (d monthKeys) last(month string) (last int64, err error) {
+	err = d.each(func(_, m string, generation int64) error {
+		if m == month {
+			last = max(last, generation)
+		}
+		return nil
+	})
+	return last, err
+}
+
+// add adds to some months those that have a key and are wanted.
+func (d monthKeys) add(months []string, wanted func(string) bool) ([]string, error) {
+	err := d.each(func(_, m string, _ int64) error {
+		if wanted(m) && !slices.Contains(months, m) {
+			months = append(months, m)
+		}
+		return nil
+	})
+	return months, err
+}
+
+// oldTemporary is how long after a temporary key file was made no other process can be about to use it.
+const oldTemporary = time.Hour
+
+// sweep does what a crash in an erasure left to do: keys of generations that the table has given up are destroyed.
+func (n *names) sweep(ctx context.Context) error {
 	least, err := n.generations(ctx)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		month, number, _ := strings.Cut(f.Name(), ".")
-		generation, err := strconv.ParseInt(number, 10, 64)
-		gone := err == nil && validMonth(month) && generation < least[month]
-		if !gone && strings.HasPrefix(f.Name(), ".new-") {
-			info, err := f.Info()
-			gone = err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > oldTemporary
+	err = n.keys.each(func(name, month string, generation int64) error {
+		if generation >= least[month] {
+			return nil
 		}
-		if gone {
-			if err := n.keys.destroy(f.Name()); err != nil {
+		return n.keys.destroy(name)
+	})
+	if err != nil {
+		return err
+	}
+	temporary, err := filepath.Glob(filepath.Join(string(n.keys), ".new-*"))
+	if err != nil {
+		return classify(err)
+	}
+	for _, name := range temporary {
+		info, err := os.Lstat(name)
+		if err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > oldTemporary {
+			if err := n.keys.destroy(filepath.Base(name)); err != nil {
 				return err
 			}
 		}

@@ -452,6 +452,39 @@ func TestADamagedOrLostSideTableDoesNotStopTheStation(t *testing.T) {
 	}
 }
 
+// A side table that was set aside can still be opened with the keys that are left. To erase a month ends that too.
+func TestKeysThatOutliveTheirTableAreErasedWithTheirMonth(t *testing.T) {
+	n := newNamed(t)
+	n.session(1, 3)
+	n.Close()
+	n.Log = nil
+	key, err := monthKeys(n.monthKeys()).read("2026-11", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(n.dir, NamesFile), 100); err != nil {
+		t.Fatal(err)
+	}
+	n.at = n.at.AddDate(0, 1, 0)
+	n.reopen()
+	id := n.session(2, 3)
+	if _, err := n.Erase(t.Context(), Erasure{Before: "2026-12"}, Pseudonym{9}); err != nil {
+		t.Fatal(err)
+	}
+	if at := holders(onDisk(t, n.dir), key); len(at) > 0 {
+		t.Errorf("the key is still in %v", at)
+	}
+	if ev, err := n.Erase(t.Context(), Erasure{Before: "2026-12"}, Pseudonym{9}); !errors.Is(err, ErrErased) {
+		files, _ := os.ReadDir(n.monthKeys())
+		t.Errorf("erased twice: %+v %v %v", ev, err, files)
+	}
+	if d, err := n.disclose(id); err != nil || len(d.Items) != 1 {
+		t.Errorf("%+v %v", d, err)
+	}
+	n.reopen()
+	mustVerify(t, n.Reader)
+}
+
 func sqlDo(t testing.TB, path string, list ...string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)

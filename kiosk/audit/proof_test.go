@@ -151,6 +151,7 @@ func TestT16_ChangedExportsAreRefusedAndTheFirstBadRecordNamed(t *testing.T) {
 		"another beginning":       {func(l []string) []string { l[0] = other[0]; return l }, "entry 5: it is there twice, or out of order"},
 		"no entries before":       {edit(0, `"from":5`, `"from":0`), "what it says of its entries contradicts itself"},
 		"a hash before":           {func(l []string) []string { return swapLeft(t, l) }, "entry 4: what it says of the entries before it is not what their checkpoint signs"},
+		"words in front":          {edit(0, `{`, `{"note":"approved",`), "its first line says more than what it is"},
 		"another log":             {edit(0, testOrigin, "kiosk-4"), "it is of another log"},
 		"nothing":                 {func([]string) []string { return nil }, "its first line does not say what it is"},
 		"a line that is none":     {func(l []string) []string { l[6] = "{"; return l }, "entry 7: its line cannot be read"},

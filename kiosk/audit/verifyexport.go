@@ -62,6 +62,9 @@ func verifyExport(from io.Reader, origin string, keys note.Verifiers, accepted [
 	if err := json.Unmarshal(lines.Bytes(), &span); err != nil {
 		return &Broken{-1, "its first line does not say what it is"}
 	}
+	if again, err := json.Marshal(span); err != nil || !bytes.Equal(again, lines.Bytes()) { // words that nothing proves
+		return &Broken{-1, "its first line says more than what it is"}
+	}
 	c, err := newChain(span, origin, keys, accepted)
 	if err != nil {
 		return err
