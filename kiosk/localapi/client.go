@@ -167,6 +167,12 @@ func (c *Client) AcceptClock(ctx context.Context) error {
 	return err
 }
 
+// Search looks in the log. more says that there was more than fits into a message.
+func (c *Client) Search(ctx context.Context, what Search) (found []byte, more bool, err error) {
+	reply, err := c.ask(ctx, Request{Verb: VerbSearch, Search: &what})
+	return reply.Found, reply.More, err
+}
+
 // Disclose asks for names. It returns nil when this is the first of two persons, and JSON for the second.
 func (c *Client) Disclose(ctx context.Context, what Disclose) (names []byte, err error) {
 	reply, err := c.ask(ctx, Request{Verb: VerbDisclose, Disclose: &what})

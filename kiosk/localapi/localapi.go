@@ -7,7 +7,7 @@
 // most 2,048 bytes:
 //
 //	{1: id, 2: verb, 3: port, 4: class, 5: max, 6: path, 7: number, 8: pin, 9: company, 10: order, 11: reason, 12: disclose,
-//	 13: since, 20: exception, 21: except}
+//	 13: since, 14: search, 20: exception, 21: except}
 //
 // where id is the client's own number and what a verb does not need is left out. The daemon answers each request in order
 // with one Reply that carries its id, and one field that says what came of it:
@@ -28,6 +28,8 @@
 //	sign-in    a SignIn: who has this number, or the badge that was held to the reader, and this pin, is signed in
 //	sign-out   an empty Reply: nobody is signed in
 //	stay       an empty Reply: whoever is signed in is still there
+//	search     Found: what the log has of a Search, newest first, as JSON; what does not fit into a Reply is left out, and More
+//	           says so
 //	disclose   an empty Reply when the first of two persons has asked for the names of a session, and Names, as JSON, for the
 //	           second; more names than fit into a Reply are left out, and it says how many
 //	accept-clock  an empty Reply: an administrator says that the station's clock is right
@@ -266,6 +268,7 @@ const (
 	VerbGuest     Verb = "guest"
 	VerbDisclose  Verb = "disclose"
 	VerbClock     Verb = "accept-clock"
+	VerbSearch    Verb = "search"
 )
 
 // PIN is one in transit. Nothing prints it.
@@ -293,8 +296,24 @@ type Request struct {
 
 	Disclose  *Disclose `cbor:"12,keyasint,omitempty"`
 	Since     string    `cbor:"13,keyasint,omitempty"` // a time
+	Search    *Search   `cbor:"14,keyasint,omitempty"`
 	Exception string    `cbor:"20,keyasint,omitempty"` // its name
 	Except    *Except   `cbor:"21,keyasint,omitempty"`
+}
+
+// Search says what somebody looks for in the log, in the words of the command line. What is empty is not asked for.
+type Search struct {
+	Session  string `cbor:"1,keyasint,omitempty"` // this session alone; the rest is not used
+	Since    string `cbor:"2,keyasint,omitempty"`
+	Until    string `cbor:"3,keyasint,omitempty"`
+	Verdict  string `cbor:"4,keyasint,omitempty"`
+	Class    string `cbor:"5,keyasint,omitempty"`
+	Operator string `cbor:"6,keyasint,omitempty"` // a person, or a pseudonym in hex
+	Rule     string `cbor:"7,keyasint,omitempty"`
+	Pack     string `cbor:"8,keyasint,omitempty"`
+	SHA256   string `cbor:"9,keyasint,omitempty"` // hex
+	Kind     string `cbor:"10,keyasint,omitempty"`
+	Max      int    `cbor:"11,keyasint,omitempty"`
 }
 
 // Disclose says whose names somebody asks for.
@@ -304,14 +323,14 @@ type Disclose struct {
 	Reason  string `cbor:"3,keyasint"`           // a word
 }
 
-// MaxNames bounds the JSON of a disclosure, so that it fits into one message.
+// MaxNames bounds the JSON of a disclosure and of a search, so that it fits into one message.
 const MaxNames = 192 << 10
 
 // fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
 // reason, since (t). What is a capital may be left out.
 var fields = map[Verb]string{
 	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "FP", VerbEnd: "",
-	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "", VerbClock: "",
+	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "", VerbClock: "", VerbSearch: "",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
@@ -335,7 +354,7 @@ func (r *Request) check() error {
 		}
 	}
 	switch d := r.Disclose; {
-	case (r.Verb == VerbDisclose) != (d != nil):
+	case (r.Verb == VerbDisclose) != (d != nil), (r.Verb == VerbSearch) != (r.Search != nil):
 		return fmt.Errorf("%s: a field too many or too few", r.Verb)
 	case d != nil && (len(d.Session) > maxWord || len(d.Reason) > maxWord):
 		return fmt.Errorf("%s: a word of more than %d bytes", r.Verb, maxWord)
@@ -363,7 +382,9 @@ type Reply struct {
 	Over     bool      `cbor:"6,keyasint,omitempty"`
 	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
 	Staff    *SignIn   `cbor:"8,keyasint,omitempty"`
-	Names    []byte    `cbor:"9,keyasint,omitempty"` // JSON of a disclosure
+	Names    []byte    `cbor:"9,keyasint,omitempty"`  // JSON of a disclosure
+	Found    []byte    `cbor:"10,keyasint,omitempty"` // JSON of what a search found
+	More     bool      `cbor:"11,keyasint,omitempty"`
 
 	Exceptions []Exception `cbor:"20,keyasint,omitempty"`
 }

@@ -165,11 +165,11 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbInstall, Port: "p"}, {Verb: VerbEnd}, {Verb: VerbBegin, Reason: "drill", Since: "2026-11-22T08:00:00Z"},
 		{Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
 		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"},
-		{Verb: VerbClock}, {Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
+		{Verb: VerbClock}, {Verb: VerbSearch, Search: &Search{Max: 5}}, {Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
 	for role, may := range map[Roles]string{
 		0: "", RoleScreen: "status subscribe issue eject override sign-in sign-out stay guest", RoleStaff: "status subscribe issue eject override",
-		RoleSecurity: "status subscribe sessions install begin-incident end-incident disclose", RoleAudit: "status subscribe sessions disclose",
-		RoleAdmin: "status subscribe sessions eject install begin-incident end-incident disclose accept-clock",
+		RoleSecurity: "status subscribe sessions install begin-incident end-incident disclose", RoleAudit: "status subscribe sessions disclose search",
+		RoleAdmin: "status subscribe sessions eject install begin-incident end-incident disclose accept-clock search",
 		1 << 7:    "",
 	} {
 		var done atomic.Int32
@@ -185,6 +185,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 			SignIn:   func(context.Context, string, PIN) (SignIn, error) { done.Add(1); return SignIn{}, nil },
 			SignOut:  func() { done.Add(1) },
 			Stay:     func() { done.Add(1) },
+			Search:   func(context.Context, Search) ([]byte, bool, error) { done.Add(1); return nil, false, nil },
 			Clock:    func(context.Context, Peer) error { done.Add(1); return nil },
 			Disclose: func(context.Context, Peer, Roles, Disclose) ([]byte, error) { done.Add(1); return nil, nil },
 			Guest:    func(string, string) (SignIn, error) { done.Add(1); return SignIn{}, nil },

@@ -48,6 +48,7 @@ var allowed = map[Verb]Roles{
 	VerbStay:      RoleScreen,
 	VerbGuest:     RoleScreen,
 	VerbClock:     RoleAdmin,
+	VerbSearch:    RoleAudit | RoleAdmin,
 	VerbDisclose:  RoleSecurity | RoleAudit | RoleAdmin, // two persons, of whom one is an auditor
 
 	VerbExceptions:       RoleSecurity | RoleAudit | RoleAdmin,

@@ -41,6 +41,7 @@ type Handler struct {
 	Stay     func()
 	Guest    func(company, order string) (SignIn, error)
 	Clock    func(ctx context.Context, peer Peer) error
+	Search   func(ctx context.Context, what Search) (found []byte, more bool, err error)
 	Disclose func(ctx context.Context, peer Peer, roles Roles, what Disclose) (names []byte, err error)
 	Failed   func(error) // told of errors that clients do not see; may be nil
 
@@ -313,6 +314,8 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			reply.Over, err = h.End(ctx, c.peer)
 		case VerbClock:
 			err = h.Clock(ctx, c.peer)
+		case VerbSearch:
+			reply.Found, reply.More, err = h.Search(ctx, *r.Search)
 		case VerbDisclose:
 			reply.Names, err = h.Disclose(ctx, c.peer, c.roles, *r.Disclose)
 		case VerbOverride:

@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
 	"pratique/kiosk"
 	"pratique/kiosk/audit"
+	"pratique/kiosk/localapi"
 )
 
 // The verbs that read the log. Each is an entry itself.
@@ -24,7 +23,11 @@ func (p *program) auditList(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	var opts audit.ListOptions
-	if err := parsePeriod(*since, *until, &opts.Since, &opts.Until); err != nil {
+	var err error
+	if opts.Since, err = kiosk.ParseTime(*since); err != nil {
+		return 0, err
+	}
+	if opts.Until, err = kiosk.ParseTime(*until); err != nil {
 		return 0, err
 	}
 	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
@@ -51,22 +54,28 @@ func periodFlags(set verbFlags) (since, until *string) {
 	return set.String("since", "", "from this `TIME` on, such as 2026-11-21 or 2026-11-21T08:00:00Z"), set.String("until", "", "before this `TIME`")
 }
 
-func parsePeriod(since, until string, from, to *time.Time) (err error) {
-	for _, t := range []struct {
-		text string
-		to   *time.Time
-	}{{since, from}, {until, to}} {
-		if t.text == "" {
-			continue
-		}
-		if *t.to, err = time.Parse(time.RFC3339, t.text); err != nil {
-			*t.to, err = time.Parse(time.DateOnly, t.text)
-		}
-		if err != nil {
-			return usagef("%q is no time such as 2026-11-21 or 2026-11-21T08:00:00Z", t.text)
+// find looks in the log: in the state itself for who may open it, else through the daemon, which asks the kernel who that is.
+func find(ctx context.Context, state string, what localapi.Search) (found []audit.Match, more bool, err error) {
+	dir, err := stateDir(state)
+	if err != nil {
+		return nil, false, err
+	}
+	if !unixWritable(dir) {
+		if c, err := ask(ctx, state); err == nil {
+			defer c.Close()
+			text, more, err := c.Search(ctx, what)
+			if err != nil {
+				return nil, false, err
+			}
+			found, err = kiosk.DecodeMatches(text)
+			return found, more, err
 		}
 	}
-	return nil
+	err = withState(ctx, state, func(st *kiosk.State) error {
+		found, err = st.Find(ctx, what)
+		return err
+	})
+	return found, what.Session == "" && len(found) == what.Max, err
 }
 
 func (p *program) auditShow(ctx context.Context, args []string) (int, error) {
@@ -77,22 +86,25 @@ func (p *program) auditShow(ctx context.Context, args []string) (int, error) {
 	if err := parse(set, args, 1); err != nil {
 		return 0, err
 	}
+	found, _, err := find(ctx, *state, localapi.Search{Session: set.Arg(0)})
+	if err != nil {
+		return 0, err
+	}
+	if len(found) != 1 { // from the daemon: one with more entries than fit into a message
+		return 0, errors.New("the session has too many entries to show them through the daemon")
+	}
+	w := &errWriter{w: p.stdout}
+	for _, e := range found[0].Entries {
+		if err := w.entry(e, *asJSON); err != nil {
+			return 0, err
+		}
+	}
+	if !*items {
+		return exitOK, w.err
+	}
+	row := audit.Row{Seq: -1}
 	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
-		w := &errWriter{w: p.stdout}
-		entries, err := st.Show(ctx, set.Arg(0))
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if err := w.entry(e, *asJSON); err != nil {
-				return err
-			}
-		}
-		if !*items {
-			return nil
-		}
-		row := audit.Row{Seq: -1}
-		return st.Items(ctx, entries[0].Session, func(it audit.Item) error {
+		return st.Items(ctx, found[0].Session, func(it audit.Item) error {
 			row.Seq, row.Item = row.Seq+1, it
 			return w.rows([]audit.Row{row}, *asJSON)
 		})
@@ -122,79 +134,50 @@ func (e *errWriter) rows(rows []audit.Row, asJSON bool) error {
 func (p *program) auditSearch(ctx context.Context, args []string) (int, error) {
 	set := p.flags("audit search", "", "audit search --since 2026-11-01 --verdict \"not cleared\" --for imaging")
 	asJSON := set.Bool("json", false, "print one JSON object a line, for each match")
-	since, until := periodFlags(set)
-	verdict := set.String("verdict", "", "`VERDICT`: cleared, \"not cleared\" or \"could not check\"")
-	class := set.String("for", "", "equipment `CLASS` that somebody asked for")
-	operator := set.String("operator", "", "`PERSON`, such as person:p-17 or uid:1001, or a pseudonym of 16 digits")
-	rule := set.String("rule", "", "`RULE` with its check, such as yara:EICAR_Test")
-	pack := set.String("pack", "", "rule pack `NAME@VERSION`")
-	sum := set.String("hash", "", "`SHA-256` of an item")
-	kind := set.String("kind", "", "has an entry of this `KIND`, such as refused")
-	most := set.Int("max", audit.DefaultMatches, "how many `MATCHES`, newest first")
+	var q localapi.Search
+	set.StringVar(&q.Since, "since", "", "from this `TIME` on, such as 2026-11-21 or 2026-11-21T08:00:00Z")
+	set.StringVar(&q.Until, "until", "", "before this `TIME`")
+	set.StringVar(&q.Verdict, "verdict", "", "`VERDICT`: cleared, \"not cleared\" or \"could not check\"")
+	set.StringVar(&q.Class, "for", "", "equipment `CLASS` that somebody asked for")
+	set.StringVar(&q.Operator, "operator", "", "`PERSON`, such as person:p-17 or uid:1001, or a pseudonym of 16 digits")
+	set.StringVar(&q.Rule, "rule", "", "`RULE` with its check, such as yara:EICAR_Test")
+	set.StringVar(&q.Pack, "pack", "", "rule pack `NAME@VERSION`")
+	set.StringVar(&q.SHA256, "hash", "", "`SHA-256` of an item")
+	set.StringVar(&q.Kind, "kind", "", "has an entry of this `KIND`, such as refused")
+	set.IntVar(&q.Max, "max", audit.DefaultMatches, "how many `MATCHES`, newest first")
 	state := stateFlag(set)
 	if err := parse(set, args, 0); err != nil {
 		return 0, err
 	}
-	q := audit.Query{Class: audit.Word(*class), Rule: *rule, Pack: *pack, Limit: *most}
-	if err := parsePeriod(*since, *until, &q.Since, &q.Until); err != nil {
-		return 0, err
-	}
-	if *most < 1 {
+	if q.Max < 1 {
 		return 0, usagef("audit search: --max: want 1 or more")
 	}
-	if *verdict != "" {
-		all := []audit.Verdict{audit.CouldNotCheck, audit.NotCleared, audit.Cleared}
-		i := slices.IndexFunc(all, func(v audit.Verdict) bool { return v.String() == *verdict })
-		if i < 0 {
-			return 0, usagef("audit search: --verdict takes cleared, \"not cleared\" or \"could not check\"")
-		}
-		q.Verdicts = all[i : i+1]
+	found, more, err := find(ctx, *state, q)
+	if err != nil {
+		return 0, err
 	}
-	if *kind != "" {
-		k, err := audit.ParseKind(*kind)
-		if err != nil {
-			return 0, usagef("audit search: %v", err)
+	w := &errWriter{w: p.stdout}
+	for _, m := range found {
+		if *asJSON {
+			data, err := json.Marshal(m)
+			if err != nil {
+				return 0, err
+			}
+			w.printf("%s\n", data)
+			continue
 		}
-		q.Kinds = []audit.Kind{k}
+		for _, e := range m.Entries {
+			w.printf("%s\n", entryLine(e))
+		}
+		if err := w.rows(m.Items, false); err != nil {
+			return 0, err
+		}
+		w.printf("\n")
 	}
-	if *sum != "" {
-		q.SHA256 = new(audit.Digest)
-		if err := q.SHA256.UnmarshalText([]byte(strings.ToLower(*sum))); err != nil {
-			return 0, usagef("audit search: --hash takes a SHA-256 of 64 digits")
-		}
+	if more && !*asJSON {
+		w.printf("the newest %d; --max and a shorter time show others\n", len(found))
 	}
-	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
-		if *operator != "" {
-			q.Operator = st.Pseudonym(*operator)
-			if p, err := hex.DecodeString(*operator); err == nil && len(p) == len(q.Operator) {
-				q.Operator = audit.Pseudonym(p)
-			}
-		}
-		found, err := st.Search(ctx, q)
-		if err != nil {
-			return err
-		}
-		w := &errWriter{w: p.stdout}
-		for _, m := range found {
-			if *asJSON {
-				if err := json.NewEncoder(p.stdout).Encode(m); err != nil {
-					return err
-				}
-				continue
-			}
-			for _, e := range m.Entries {
-				w.printf("%s\n", entryLine(e))
-			}
-			if err := w.rows(m.Items, false); err != nil {
-				return err
-			}
-			w.printf("\n")
-		}
-		if len(found) == q.Limit {
-			w.printf("the newest %d; --max shows more\n", q.Limit)
-		}
-		return w.err
-	})
+	return exitOK, w.err
 }
 
 // errNeither is for verbs with flags of which one must be given.

@@ -252,7 +252,7 @@ func (p *program) fail(err error) int {
 		hint = "set the clock of the machine first: timedatectl set-time"
 	case errors.Is(err, kiosk.ErrNoSession):
 		code, hint = exitUsage, "pratique audit search shows the sessions and their ids"
-	case errors.Is(err, audit.ErrNoIndex):
+	case errors.Is(err, audit.ErrNoIndex), errors.Is(err, kiosk.ErrQuery):
 		code = exitUsage
 	case errors.Is(err, kiosk.ErrDisclosure):
 		hint = "pratique audit disclose --help says who must ask; what was erased is nowhere any more"

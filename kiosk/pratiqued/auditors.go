@@ -44,3 +44,15 @@ func namesJSON(names *audit.Disclosure) ([]byte, error) {
 		names.Items = names.Items[:keep]
 	}
 }
+
+// search looks in the log for an auditor.
+func (d *daemon) search(ctx context.Context, what localapi.Search) (found []byte, more bool, err error) {
+	matches, err := d.state.Find(ctx, what)
+	if errors.Is(err, kiosk.ErrQuery) || errors.Is(err, kiosk.ErrNoSession) {
+		return nil, false, &localapi.Error{Code: localapi.CodeRequest, Text: sentence(err.Error()) + "."}
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return kiosk.EncodeMatches(matches, localapi.MaxNames)
+}
