@@ -62,6 +62,9 @@ func (s *State) Backup(ctx context.Context, dir, person string) (audit.Head, err
 	if err != nil {
 		return audit.Head{}, err
 	}
+	for _, suffix := range []string{"-wal", "-shm"} { // SQLite's, of the reader just now; the copy is whole without them
+		os.Remove(log + suffix)
+	}
 	if err := writeFile(filepath.Join(tmp, checkpointName), []byte(signed), 0o644); err != nil {
 		return fail(err)
 	}
@@ -342,7 +345,8 @@ func (s *State) exchange(tmp, from string, res *Restored) error {
 	if err := os.MkdirAll(res.Aside, 0o700); err != nil {
 		return fail(err)
 	}
-	for _, name := range []string{audit.FileName + "-wal", audit.FileName + "-shm", audit.FileName} {
+	// The database first: without its newest pages it would be an older log that looks sound, and without it nothing starts.
+	for _, name := range []string{audit.FileName, audit.FileName + "-wal", audit.FileName + "-shm"} {
 		if err := os.Rename(s.path(name), filepath.Join(res.Aside, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail(err)
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-var tamperEntries = flag.Int("tamper-entries", 5_000, "entries of the large log that is tampered with")
+var tamperEntries = flag.Int("tamper-entries", 2_000, "entries of the large log that is tampered with")
 
 // TestT16_AttacksOnALargeLogNameTheRecord is the table of attacks on a log of many entries. The attacker may write the file and
 // make every stored hash anew; in the last four also sign, as somebody with the station's key does: then only what has left

@@ -227,7 +227,7 @@ func TestASessionWithMoreRulesThanFactsIsStillFound(t *testing.T) {
 	}
 }
 
-var searchItems = flag.Int("search-items", 100_000, "rows of the log that searches are timed in")
+var searchItems = flag.Int("search-items", 50_000, "rows of the log that searches are timed in")
 
 // searchGoal is how long a search may take, whatever it is for.
 const searchGoal = time.Second
