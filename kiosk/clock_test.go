@@ -161,6 +161,35 @@ func TestT27_SignedTimesOutweighAnAdministrator(t *testing.T) {
 	}
 }
 
+func TestNamesAreErasedWhenTheyAreOld(t *testing.T) {
+	r := newClockRig(t)
+	r.at = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	old := enter(t, r.s, false)
+	for _, c := range []struct {
+		at     time.Time
+		erased bool
+	}{{time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC), false}, {time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC), true}, {time.Date(2027, 2, 2, 0, 0, 0, 0, time.UTC), false}} {
+		r.at = c.at
+		if erased, err := r.s.EraseOld(t.Context(), 12); err != nil || erased != c.erased {
+			t.Errorf("%v: %v %v", c.at, erased, err)
+		}
+	}
+	recent := enter(t, r.s, false)
+	if erased, err := r.s.EraseOld(t.Context(), 1); err != nil || erased {
+		t.Errorf("%v %v", erased, err)
+	}
+	if d := disclosed(t, r.s, recent); len(d.Items) != 1 {
+		t.Errorf("%+v", d)
+	}
+	if _, err := r.s.Disclose(t.Context(), Subject{Session: old.String()}, "test", Asker{"uid:1", true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.s.Disclose(t.Context(), Subject{Session: old.String()}, "test", Asker{"uid:2", true}); !errors.Is(err, ErrDisclosure) {
+		t.Errorf("names that are too old: %v", err)
+	}
+	sound(t, r.dir)
+}
+
 func TestADamagedClockFileStops(t *testing.T) {
 	r := newClockRig(t)
 	if err := os.WriteFile(filepath.Join(r.dir, clockName), []byte("x"), 0o600); err != nil {

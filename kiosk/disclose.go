@@ -174,6 +174,25 @@ func (s *State) eraseManifests(e audit.Erasure) error {
 	return nil
 }
 
+// stationPerson is who erases what is old.
+const stationPerson = "station"
+
+// EraseOld destroys the names of months that are more than so many before this one, and reports whether there were any. The
+// caller knows that the clock is right.
+func (s *State) EraseOld(ctx context.Context, months int) (bool, error) {
+	kept, err := s.KeptNames(ctx)
+	if err != nil || len(kept) == 0 {
+		return false, err
+	}
+	now := s.now().UTC()
+	first := time.Date(now.Year(), now.Month()-time.Month(months), 1, 0, 0, 0, 0, time.UTC).Format("2006-01")
+	if kept[0].Month >= first {
+		return false, nil
+	}
+	_, err = s.Erase(ctx, "", audit.Erasure{Before: first}, stationPerson)
+	return err == nil, err
+}
+
 // KeptNames says of how many sessions names are kept, by month.
 func (s *State) KeptNames(ctx context.Context) ([]audit.MonthOfNames, error) {
 	kept, err := s.log.KeptNames(ctx)

@@ -59,6 +59,9 @@
 //	[tokens]
 //	max_hours = 8                   # no clearance of any class holds longer
 //
+//	[names]
+//	keep_months = 12                # names beside the log are erased after so many months, 1 to 72
+//
 // # Limits
 //
 // maxFile, maxText and the numbers of ports, devices, sources and classes below. A file that everybody may write is refused.
@@ -100,6 +103,7 @@ type Config struct {
 	Roster  string           // the file of the staff; empty if there is none
 	Idle    time.Duration    // until a person at the screen is signed out; 0 is a minute
 	Tokens  Tokens
+	Names   Names
 
 	lines map[string]int // of the header of each class
 }
@@ -185,6 +189,19 @@ type Tokens struct {
 	MaxHours int `toml:"max_hours"` // 1 to 72; 0 is as long as the policies say
 }
 
+// Names are what is kept, encrypted, of persons, devices and paths that the log has pseudonyms of.
+type Names struct {
+	KeepMonths int // 1 to 72; 0 is 12
+}
+
+// Months is how many whole months names are kept beside the month that it is.
+func (n Names) Months() int {
+	if n.KeepMonths <= 0 {
+		return keepMonths
+	}
+	return min(n.KeepMonths, maxKeepMonths)
+}
+
 // Default is what holds where there is no file: for a person who tries the program, and not for a station. It screens what
 // it is given, under the rule pack's own policies.
 func Default() Config { return Config{} }
@@ -251,6 +268,9 @@ func Parse(text []byte) (Config, error) {
 		Tokens struct {
 			MaxHours *int `toml:"max_hours"`
 		} `toml:"tokens"`
+		Names struct {
+			KeepMonths *int `toml:"keep_months"`
+		} `toml:"names"`
 	}
 	meta, err := toml.Decode(string(text), &file)
 	if err != nil {
@@ -284,6 +304,11 @@ func Parse(text []byte) (Config, error) {
 	if set := file.Tokens.MaxHours; set != nil {
 		if c.Tokens.MaxHours = *set; *set < 1 || *set > maxHours {
 			return Config{}, at(text, fmt.Errorf("max_hours: want 1 to %d", maxHours), "tokens", "max_hours")
+		}
+	}
+	if set := file.Names.KeepMonths; set != nil {
+		if c.Names.KeepMonths = *set; *set < 1 || *set > maxKeepMonths {
+			return Config{}, at(text, fmt.Errorf("keep_months: want 1 to %d", maxKeepMonths), "names", "keep_months")
 		}
 	}
 	for _, d := range []struct {

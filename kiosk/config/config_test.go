@@ -265,6 +265,16 @@ func TestAgesOfPacksCanOnlyBeShortened(t *testing.T) {
 			t.Errorf("%q: %v %v %v", text, c.Rules.WarnAge(), c.Rules.StopAge(), err)
 		}
 	}
+	for text, want := range map[string]int{"": 12, "[names]\nkeep_months = 1": 1, "[names]\nkeep_months = 72": 72} {
+		if c, err := Parse([]byte(text)); err != nil || c.Names.Months() != want {
+			t.Errorf("%q: %d %v", text, c.Names.Months(), err)
+		}
+	}
+	for _, text := range []string{"keep_months = 0", "keep_months = 73", "keep_months = \"12\""} {
+		if _, err := Parse([]byte("[names]\n" + text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
 	for _, text := range []string{"warn_days = 8", "stop_days = 31", "warn_days = 0", "stop_days = -1", "stop_days = \"30\"", "root = \"root.json\"",
 		"watch = \"/srv/rules\"", "root = \"/r.json\"\nwatch = \"rules\"", "age = 3"} {
 		if _, err := Parse([]byte("[rules]\n" + text)); err == nil {

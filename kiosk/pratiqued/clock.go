@@ -20,6 +20,20 @@ func (d *daemon) checkClock(ctx context.Context) {
 		found = kiosk.Freshness{Text: "Whether the clock is right cannot be found out.", Stops: true}
 	}
 	d.health.set("clock", ailment{found.Text, found.Stops})
+	if !found.Stops { // a clock that jumped ahead must not make names look old
+		d.eraseOld(ctx)
+	}
+}
+
+// eraseOld destroys names that have been kept for as long as the configuration says.
+func (d *daemon) eraseOld(ctx context.Context) {
+	erased, err := d.state.EraseOld(ctx, d.cfg.Names.Months())
+	if err != nil && ctx.Err() == nil {
+		d.log.Error("old names could not be erased", "error", err)
+	}
+	if erased {
+		d.log.Info("old names were erased", "months", d.cfg.Names.Months())
+	}
 }
 
 // acceptClock passes on that an administrator says that the clock is right. Who it is, the kernel says.
