@@ -154,3 +154,31 @@ func TestT16_AWitnessSignsOnlyWhatContinuesWhatItSaw(t *testing.T) {
 		t.Errorf("%+v %v", res.Bad, err)
 	}
 }
+
+// FuzzCosign looks for a request that breaks the witness, or gets its signature without being the log's.
+func FuzzCosign(f *testing.F) {
+	k := newKey(f)
+	l := open(f, f.TempDir(), k)
+	runSession(f, l, sessionID(1), 1)
+	private, _, err := GenerateWitness("auditor.example")
+	if err != nil {
+		f.Fatal(err)
+	}
+	request, err := l.WitnessRequest(f.Context(), 3)
+	if err != nil {
+		f.Fatal(err)
+	}
+	own, err := l.Checkpoint(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(request)
+	f.Add("old 0\n\n" + own)
+	verifiers := k.options().Verifiers
+	f.Fuzz(func(t *testing.T, text string) {
+		signed, err := Cosign(text, "", private, testOrigin, verifiers, time.Now())
+		if err == nil && !strings.HasPrefix(signed, own[:strings.Index(own, "\n\n")]) {
+			t.Errorf("cosigned: %q", signed)
+		}
+	})
+}

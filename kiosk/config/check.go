@@ -26,11 +26,11 @@ const (
 	maxHours   = 72 // as every verifier has it
 	warnDays   = 7  // a pack's age, unless the station asks for less
 	stopDays   = 30
-	keepMonths = 12       // a year, in which incidents come to light
 	maxRoot    = 64 << 10 // a real root file has 3 KB
 	minIdle    = 15       // seconds: who reads slowly must get to the end of a screen
 	maxIdle    = 300      // and who is gone for longer has left the screen to the next one
 
+	keepMonths    = 12 // a year, in which incidents come to light
 	maxKeepMonths = 72 // what some countries ask of records about access to patients' data
 )
 
