@@ -281,5 +281,5 @@ func (p *program) auditRestore(ctx context.Context, args []string) (int, error) 
 	for _, code := range res.Recalled {
 		w.printf("recalled %s: the log does not know it\n", code)
 	}
-	return exitOK, errors.Join(w.err)
+	return exitOK, w.err
 }
