@@ -39,7 +39,8 @@ const (
 // namedFact is the fact of entries that commit to names.
 const namedFact = "names=kept"
 
-// factsOf returns the facts that an entry's leaf tells, less "entry=".
+// factsOf returns the facts that an entry's leaf tells, less "entry=". Other words for a kind that there is already are another
+// version of the schema: logs of before lack them.
 func factsOf(e Entry) []string {
 	words := []string{"kind=" + e.Kind.String()}
 	if e.Names != nil {
