@@ -307,7 +307,8 @@ func (m *unpacking) Done(it *container.Item) error {
 		return err
 	}
 	b.done = append(b.done, t)
-	if b.text += len(t.item.Path) + t.text(); b.text > unitText || len(b.done) >= orderUnits {
+	const findings = 1 << 10 // a guess: they are being added by the one who matches
+	if b.text += len(t.item.Path) + len(it.Path) + findings; b.text > unitText || len(b.done) >= orderUnits {
 		return m.flush()
 	}
 	return nil
