@@ -29,8 +29,12 @@
 // as above ends the channel at the client, and every later read fails. A request that is not exactly as above ends it at the
 // server. A socket is read and written and nothing else: no descriptor can be passed, since neither side calls recvmsg.
 //
-// Limits: MaxRead for one request, pipelined for those on the way, answerTimeout for each answer. A channel serves one client
-// for its life: one that stopped in the middle of an answer leaves the channel useless for the next.
+// A client may ask for more before it has its answer, and a server reads the medium for the next request while it sends what
+// it read for the one before: a medium that is slow never waits for either.
+//
+// Limits: MaxRead for one request, maxFlight for those of a client on the way, serveBuffers at the server, answerTimeout for
+// each answer. A channel serves one client for its life: one that stopped in the middle of an answer leaves the channel
+// useless for the next.
 package blocks
 
 import (

@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,42 +13,42 @@ const (
 	// askBytes is what is asked for at once. Sticks reach their rate with 1 MiB; more would only make whoever comes next
 	// wait longer.
 	askBytes = 1 << 20
-	// pipelined is how many requests of one read are on the way, so that the server has the next when it is done with one.
-	pipelined = 3
-	// answerTimeout is for one answer. The server's own limits on a device that does not answer end long before.
+	// maxFlight is how many requests are on the way, so that the server always has the next one when it is done with one. Each
+	// more is one more that whoever comes next waits for.
+	maxFlight = 4
+	// answerTimeout is for one answer, from the one before it on. The server's own limits on a device that does not answer
+	// end long before.
 	answerTimeout = 2 * time.Minute
-
-	// aheadBytes is how much may be read before it is asked for: one block of a large file (package slot), so that the
-	// stick works while the block before is hashed and matched.
-	aheadBytes = 16 << 20
-	// aheadAfter is how much must have been read in order before more is guessed.
-	aheadAfter = 2 << 20
-	// aheadIdle is how long the medium must have been idle. Whoever reads without a pause is never made to wait for a
-	// guess; whoever is slower than the medium loses one request to a wrong one.
-	aheadIdle = time.Millisecond
 )
 
-// Client reads a medium over a channel. It implements volume.Source and is safe for concurrent use: reads wait for each
-// other, since there is one medium.
+// Client reads a medium over a channel. It implements volume.Source and is safe for concurrent use: the requests of several
+// reads are on the way at once, and the medium sees them one after the other.
 type Client struct {
 	conn   *os.File
 	size   int64
 	sector int
+	ended  chan struct{} // closed when nothing more is received
 
 	mu     sync.Mutex
-	tag    uint64 // of the last request
-	broken error  // why the channel is of no use any more
-	turn   uint64 // counts reads, so that a guess knows that it came too late
-	closed bool
+	moved  *sync.Cond // a request was answered, or the channel is over
+	tag    uint64     // of the last request
+	flight []*call    // asked and not answered, in the order of their tags
+	broken error      // why the channel is of no use any more
+	deaf   bool       // the server takes no more requests; what it said last is still to be heard
+	guess  guess
+}
 
-	run   int64 // how many bytes were read in order
-	next  int64 // where the order goes on
-	idle  *time.Timer
-	ahead struct {
-		start  int64  // on the medium
-		bytes  []byte // what was read, a part of buffer
-		buffer []byte // made when first needed
-	}
+// call is one request on its way. Until it is done, into belongs to the receiver.
+type call struct {
+	request
+	into []byte
+	n    int   // that came, from the beginning of into
+	err  error // if not all came
+	done bool
+
+	ahead    bool   // nobody has asked for it yet
+	unwanted bool   // and nobody will
+	since    uint64 // counts calls of Forget
 }
 
 // NewClient returns a client for a channel to a medium whose size and sector the caller knows from somewhere else: a server
@@ -59,7 +60,10 @@ func NewClient(conn *os.File, size int64, sector int) (*Client, error) {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("blocks: the channel has no deadlines: %w", err)
 	}
-	return &Client{conn: conn, size: size, sector: sector}, nil
+	c := &Client{conn: conn, size: size, sector: sector, ended: make(chan struct{})}
+	c.moved = sync.NewCond(&c.mu)
+	go c.receive()
+	return c, nil
 }
 
 // Size returns the size that the client was made with.
@@ -68,16 +72,17 @@ func (c *Client) Size() int64 { return c.size }
 // SectorSize returns the sector size that the client was made with.
 func (c *Client) SectorSize() int { return c.sector }
 
-// Close ends the channel. A read that is waiting for an answer ends first.
+// Close ends the channel. Reads that are waiting for answers end, and nothing is written to their buffers after it.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
 	c.stopGuessing()
 	if c.broken == nil {
 		c.broken = &Error{Status: Gone}
 	}
-	return c.conn.Close()
+	err := c.conn.Close()
+	c.mu.Unlock()
+	<-c.ended // which ends the reads
+	return err
 }
 
 // ReadAt reads as io.ReaderAt says. Its errors but io.EOF are *Error or wrap ErrProtocol.
@@ -91,184 +96,161 @@ func (c *Client) ReadAt(p []byte, off int64) (int, error) {
 	want := p[:min(int64(len(p)), c.size-off)]
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.turn++
 	c.stopGuessing()
-	n := c.take(want, off)
-	more, err := c.fetch(want[n:], off+int64(n))
-	n += more
-	if off != c.next {
-		c.run = 0
-	}
-	c.run += int64(n)
-	c.next = off + int64(n)
-	if err != nil {
+	n, err := c.read(want, off)
+	c.note(off, n)
+	switch {
+	case err != nil:
 		return n, err
-	}
-	c.guess(aheadIdle)
-	if n < len(p) {
+	case n < len(p):
 		return n, io.EOF
 	}
 	return n, nil
 }
 
-// Forget drops what was read ahead, so that whoever reads again asks the medium and not this process. The server keeps
-// nothing. It implements scanner.Forgetter.
-func (c *Client) Forget(int64, int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.turn++
-	c.stopGuessing()
-	c.run, c.ahead.bytes = 0, nil
-	return nil
-}
-
-// fetch reads p from the medium, several requests ahead of their answers. All answers are taken in, whatever they say, so
-// that the channel stays in step, and so that a server's last words are heard even if it takes no more requests.
-func (c *Client) fetch(p []byte, off int64) (n int, err error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if c.broken != nil {
-		return 0, c.broken
-	}
-	var waiting []request
-	var unsent error
-	for asked := 0; ; {
-		for len(waiting) < pipelined && asked < len(p) && err == nil && unsent == nil {
-			r := request{bytes: min(askBytes, len(p)-asked), offset: off + int64(asked)}
-			if unsent = c.send(&r); unsent == nil {
-				waiting = append(waiting, r)
-				asked += r.bytes
+// read takes what was asked for ahead, asks for the rest of p, and waits for all of it, whatever the answers say: until then p
+// is the receiver's. The lock is held, but for the waiting.
+func (c *Client) read(p []byte, off int64) (n int, err error) {
+	calls, asked := c.adopt(len(p), off)
+	for next := 0; ; {
+		for asked < len(p) && err == nil && c.room(maxFlight) {
+			part := p[asked:min(asked+askBytes, len(p))]
+			if k := c.ask(part, off+int64(asked)); k != nil {
+				calls = append(calls, k)
+				asked += len(part)
 			}
 		}
-		if len(waiting) == 0 {
-			if err == nil && unsent != nil {
-				err = c.end(unsent)
+		switch {
+		case next < len(calls) && calls[next].done:
+			k := calls[next]
+			next++
+			if err != nil {
+				break // what came after a place that failed is of no use
 			}
-			return n, err
-		}
-		r := waiting[0]
-		waiting = waiting[1:]
-		at := int(r.offset - off)
-		got, failure := c.receive(r, p[at:at+r.bytes])
-		if err == nil {
-			n, err = n+got, failure
-		}
-		if c.broken != nil {
+			skip := int(off + int64(n) - k.offset) // of what was asked for ahead, the beginning may be used up
+			came := k.n - skip
+			if k.ahead {
+				came = copy(p[n:], k.into[min(skip, k.n):k.n])
+			}
+			if came < min(len(p)-n, k.bytes-skip) {
+				err = k.err
+			}
+			n += max(came, 0)
+		case next < len(calls), asked < len(p) && err == nil && c.broken == nil:
+			c.moved.Wait()
+		default:
+			c.giveBack(calls, off+int64(n))
+			if n < len(p) && err == nil {
+				err = c.broken
+			}
 			return n, err
 		}
 	}
 }
 
-// send gives a request its tag and sends it.
-func (c *Client) send(r *request) error {
+// room reports whether another request may be made while no more than most are on the way.
+func (c *Client) room(most int) bool {
+	return len(c.flight) < most && c.broken == nil && !c.deaf
+}
+
+// ask sends a request whose answer goes into a buffer. It returns nil if the server takes none: the receiver finds out why. A
+// socket holds far more than maxFlight requests, so this does not wait.
+func (c *Client) ask(into []byte, off int64) *call {
 	c.tag++
-	r.tag = c.tag
-	head := r.encode()
-	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return err
+	k := &call{request: request{tag: c.tag, offset: off, bytes: len(into)}, into: into}
+	head := k.encode()
+	err := c.conn.SetWriteDeadline(time.Now().Add(answerTimeout))
+	if err == nil && len(c.flight) == 0 {
+		err = c.conn.SetReadDeadline(time.Now().Add(answerTimeout))
 	}
-	_, err := c.conn.Write(head[:])
-	return err
+	if err == nil {
+		_, err = c.conn.Write(head[:])
+	}
+	if err != nil {
+		c.deaf = true
+		_ = c.conn.SetReadDeadline(time.Now().Add(answerTimeout)) // a channel without deadlines has ended
+		return nil
+	}
+	c.flight = append(c.flight, k)
+	return k
 }
 
-// receive takes the reply to a request and its data into p.
-func (c *Client) receive(r request, p []byte) (int, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return 0, c.end(err)
-	}
-	var head [headBytes]byte
-	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
-		return 0, c.end(err)
-	}
-	answer, err := decodeReply(head, r)
-	if err != nil {
-		c.broken = err
-		return 0, err
-	}
-	n, err := io.ReadFull(c.conn, p[:answer.bytes])
-	if err != nil {
-		return n, c.end(ended(err))
-	}
-	if answer.status == Done {
-		return n, nil
-	}
-	failure := &Error{answer.status, answer.sense}
-	if failure.final() {
-		c.broken = failure
-	}
-	return n, failure
-}
-
-// end notes that the channel is over: whoever held the device has died, hangs or was stopped.
-func (c *Client) end(err error) error {
-	if c.broken == nil {
-		status := Gone
-		if os.IsTimeout(err) {
-			status = TimedOut
+// receive takes in the answers, in the order of the requests, until the channel is over.
+func (c *Client) receive() {
+	defer close(c.ended)
+	for {
+		err := c.receiveOne()
+		if err == nil {
+			continue
 		}
-		c.broken = &Error{Status: status}
-	}
-	return c.broken
-}
-
-// take copies what was read ahead of a read, from its beginning on.
-func (c *Client) take(p []byte, off int64) int {
-	a := &c.ahead
-	if off < a.start || off >= a.start+int64(len(a.bytes)) {
-		return 0
-	}
-	n := copy(p, a.bytes[off-a.start:])
-	if off+int64(n) == a.start+int64(len(a.bytes)) { // used up
-		a.bytes = nil
-	}
-	return n
-}
-
-// guess arranges for more to be read if nobody asks for anything for a while, in the order in which the last reads were.
-func (c *Client) guess(after time.Duration) {
-	if c.run < aheadAfter || c.broken != nil || c.closed {
-		return
-	}
-	turn := c.turn
-	c.idle = time.AfterFunc(after, func() { c.readAhead(turn) })
-}
-
-func (c *Client) stopGuessing() {
-	if c.idle != nil {
-		c.idle.Stop()
-		c.idle = nil
-	}
-}
-
-// readAhead makes one request, so that whoever comes meanwhile does not wait for more than that. An error is forgotten:
-// whoever needs the place asks again and gets it.
-func (c *Client) readAhead(turn uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.turn != turn || c.broken != nil || c.closed {
-		return
-	}
-	a := &c.ahead
-	if a.buffer == nil {
-		a.buffer = make([]byte, aheadBytes)
-	}
-	if have := a.start + int64(len(a.bytes)); c.next < a.start || c.next >= have { // nothing that goes on from here
-		a.start, a.bytes = c.next, a.buffer[:0]
-	}
-	end := a.start + int64(len(a.bytes))
-	n := int(min(askBytes, c.size-end, int64(cap(a.bytes)-len(a.bytes))))
-	if n <= 0 {
-		return
-	}
-	r := request{offset: end, bytes: n}
-	if err := c.send(&r); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.end(err)
 		return
 	}
-	got, err := c.receive(r, a.bytes[len(a.bytes):len(a.bytes)+n])
-	a.bytes = a.bytes[:len(a.bytes)+got]
-	if err == nil {
-		c.guess(0)
+}
+
+// receiveOne takes in one answer. An error ends the channel: ErrProtocol, an *Error that the server sent, or the socket's.
+func (c *Client) receiveOne() error {
+	var head [headBytes]byte
+	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.flight) == 0 { // nobody has asked
+		return ErrProtocol
+	}
+	k := c.flight[0]
+	answer, err := decodeReply(head, k.request)
+	if err != nil {
+		return err
+	}
+	c.mu.Unlock()
+	n, err := io.ReadFull(c.conn, k.into[:answer.bytes])
+	c.mu.Lock()
+	k.n = n
+	switch {
+	case err != nil:
+		return ended(err)
+	case c.broken != nil: // it was closed meanwhile
+		return c.broken
+	}
+	if answer.status != Done {
+		k.err = &Error{answer.status, answer.sense}
+	}
+	k.done = true
+	c.flight = c.flight[1:]
+	deadline := time.Time{} // whoever asks for nothing waits for nothing
+	if len(c.flight) > 0 {
+		deadline = time.Now().Add(answerTimeout)
+	}
+	err = c.conn.SetReadDeadline(deadline)
+	c.moved.Broadcast()
+	if answer.status.final() {
+		return k.err
+	}
+	c.goAhead(k)
+	return err
+}
+
+// end notes that the channel is over: the server said so or broke a rule, or whoever held the device has died, hangs or was
+// stopped. The first reason stays, and all that is on the way ends with it. The lock is held.
+func (c *Client) end(err error) {
+	if c.broken == nil {
+		var said *Error
+		switch {
+		case errors.As(err, &said), errors.Is(err, ErrProtocol):
+			c.broken = err
+		case os.IsTimeout(err):
+			c.broken = &Error{Status: TimedOut}
+		default:
+			c.broken = &Error{Status: Gone}
+		}
+	}
+	for _, k := range c.flight {
+		k.done, k.err = true, c.broken
+	}
+	c.flight = nil
+	c.moved.Broadcast()
 }
