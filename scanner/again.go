@@ -20,6 +20,9 @@ const (
 	maxPieces = 1 << 20
 	// partBytes is what is read of an item at once: whole cells, and enough that a stick keeps its rate.
 	partBytes = 4 * cellBytes
+	// againFlight is how many blocks are asked for before the first of them is compared, so that a stick does not wait for the
+	// next question.
+	againFlight = 4
 )
 
 // Forgetter is a Source behind a memory of its own, such as the kernel's, that can be made to ask the medium again for a
@@ -131,12 +134,20 @@ func (s *scan) readAgain(ctx context.Context, told *report.Again) ([]report.Find
 	for i := range items {
 		s.total.Add(items[i].bytes)
 	}
-	for _, i := range rng.Perm(len(blocks) + len(items)) {
+	order := rng.Perm(len(blocks) + len(items))
+	reads := s.newReads()
+	defer reads.wait()
+	asked := 0
+	for n, i := range order {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if _, changed := w.change(); changed {
 			return found, nil
+		}
+		// Compared is in this order, whichever comes first, so that every run of a medium that lies says the same.
+		for asked = max(asked, n); asked < min(n+againFlight, len(order)) && order[asked] < len(blocks); asked++ {
+			reads.ask(blocks[order[asked]])
 		}
 		ok := true
 		switch {
@@ -144,7 +155,7 @@ func (s *scan) readAgain(ctx context.Context, told *report.Again) ([]report.Find
 			ok = s.itemAgain(ctx, &items[i-len(blocks)], rng)
 			told.Items++
 		default:
-			ok = s.blockAgain(blocks[i])
+			ok = s.blockAgain(reads.next())
 			if blocks[i].sample == &w.content {
 				told.Blocks++
 			}
@@ -157,15 +168,68 @@ func (s *scan) readAgain(ctx context.Context, told *report.Again) ([]report.Find
 	return found, nil
 }
 
-// blockAgain reads what was read of a block; the witness compares. Where a bad sector lies between, each sector is asked
-// for by itself, as it may have been the first time.
-func (s *scan) blockAgain(k *kept) bool {
-	v := view{s.src, k.sample, int(k.sample.block)}
+// reads are blocks that are being read a second time, in the order in which they were asked for.
+type reads struct {
+	src     *counted
+	buffers chan []byte
+	queue   []*blockRead
+}
+
+// blockRead is one of them. bytes are what came, once done is closed.
+type blockRead struct {
+	block *kept
+	bytes []byte
+	done  chan struct{}
+}
+
+func (s *scan) newReads() *reads {
+	r := &reads{src: s.src, buffers: make(chan []byte, againFlight)}
+	for range againFlight {
+		r.buffers <- make([]byte, structureBlock)
+	}
+	return r
+}
+
+// ask has a block read. No more than againFlight are.
+func (r *reads) ask(k *kept) {
+	b := &blockRead{block: k, done: make(chan struct{})}
+	r.queue = append(r.queue, b)
 	start, n := k.span()
-	buf := s.pool.lanes[0].slot.buffer[:n]
-	if got, _ := v.ReadAt(buf, start); got == len(buf) {
+	b.bytes = (<-r.buffers)[:n]
+	go func() {
+		defer close(b.done)
+		got, _ := r.src.read(b.bytes, start)
+		b.bytes = b.bytes[:got]
+	}()
+}
+
+// next returns the block that was asked for first. Its bytes are good until the next call of ask.
+func (r *reads) next() *blockRead {
+	b := r.queue[0]
+	r.queue = r.queue[1:]
+	<-b.done
+	r.buffers <- b.bytes[:cap(b.bytes)]
+	return b
+}
+
+// wait returns when nothing is being read any more.
+func (r *reads) wait() {
+	for len(r.queue) > 0 {
+		r.next()
+	}
+}
+
+// blockAgain has the witness compare what was read of a block. Where a bad sector lies between, each sector is asked for by
+// itself, as it may have been the first time.
+func (s *scan) blockAgain(b *blockRead) bool {
+	k := b.block
+	start, n := k.span()
+	s.src.witness.note(k.sample, b.bytes, start)
+	if int64(len(b.bytes)) == n {
 		return true
 	}
+	v := view{s.src, k.sample, int(k.sample.block)}
+	buf := s.pool.lanes[0].slot.buffer // no unit is left that could be in it
 	base := k.number * k.sample.block
 	for i, have := range k.have {
 		if !have {

@@ -49,8 +49,10 @@ import (
 )
 
 const (
-	// progressEvery is how often people see a number move; progressIdle how often they and the supervisor hear that
-	// YARA is at work, or that a reader finds entries, while nothing is read and no item is done.
+	// progressSoon is when people see that the first block was read; progressEvery how often the number moves after that;
+	// progressIdle how often they and the supervisor hear that YARA is at work, or that a reader finds entries, while nothing
+	// is read and no item is done.
+	progressSoon  = 10 * time.Millisecond
 	progressEvery = 100 * time.Millisecond
 	progressIdle  = time.Second
 	// maxDeaths is how many yaraworkers may die in one session. Each costs a start and an item; a medium that kills so
@@ -516,7 +518,7 @@ func (s *scan) sendShapes(id int, label string, tree *structure.Tree, sent *int)
 // progress sends how far the scan is. It is silent when nothing moves, no reader finds anything and YARA has nothing to do
 // either: then the medium does not answer, and the supervisor must be able to notice.
 func (s *scan) progress(ctx context.Context) {
-	ticker := time.NewTicker(progressEvery)
+	ticker := time.NewTicker(progressSoon)
 	defer ticker.Stop()
 	var last report.Progress
 	var said time.Time
@@ -531,6 +533,9 @@ func (s *scan) progress(ctx context.Context) {
 			busy := s.active.Load() > 0 || s.walked.Load() != walked
 			if p == last && (!busy || now.Sub(said) < progressIdle) {
 				continue
+			}
+			if last.Read == 0 && read > 0 {
+				ticker.Reset(progressEvery)
 			}
 			last, said, walked = p, now, s.walked.Load()
 			if s.out.Send(report.Message{Progress: &p}) != nil {
