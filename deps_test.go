@@ -21,7 +21,7 @@ var plan = map[string][]string{
 	"kiosk/audit":        {"kiosk/clearance", "scanner/report", "github.com/mattn/go-sqlite3", "github.com/fxamacker/cbor/v2", "golang.org/x/mod", "golang.org/x/sys"},
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
-	"kiosk/config":       {"kiosk/usb", "rules", "github.com/BurntSushi/toml"},
+	"kiosk/config":       {"kiosk/localapi", "kiosk/usb", "rules", "github.com/BurntSushi/toml"},
 	"kiosk/keyhelper":    {"rules/p11", "scanner/frame", "github.com/miekg/pkcs11"},
 	"kiosk/keys":         {"kiosk/clearance", "rules/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
 	"kiosk/exception":    {"kiosk/audit", "rules", "rules/feed", "scanner/report"},

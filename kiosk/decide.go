@@ -281,7 +281,9 @@ func unseen(rep *report.Report, policy rules.Policy) []Reason {
 	var out []Reason
 	switch {
 	case rep.Bytes < 0:
-		out = append(out, Reason{Unreadable, "How large the medium is could not be found out."})
+		if len(rep.Shortfalls) == 0 { // which say why
+			out = append(out, Reason{Unreadable, "How large the medium is could not be found out."})
+		}
 	case rep.Bytes == 0:
 		out = append(out, Reason{EmptyMedium, "The medium is empty: there is nothing to read."})
 	case rep.Bytes%sectorUnit != 0:

@@ -55,6 +55,10 @@ func TestDecide(t *testing.T) {
 		{"clean", "general", func(*report.Report) {}, Cleared, nil},
 		{"zero report", "general", func(r *report.Report) { *r = report.Report{} }, CouldNotCheck, []Code{EmptyMedium, Incomplete}},
 		{"size unknown", "general", func(r *report.Report) { r.Bytes = -1 }, CouldNotCheck, []Code{Unreadable}},
+		{"a unit that cannot be read", "general", func(r *report.Report) {
+			unread := report.Report{Bytes: -1, Shortfalls: []report.Shortfall{{Code: string(Unreadable), Text: "Part 2 of the device cannot be read: impossible size."}}}
+			*r = report.Merge(*r, unread)
+		}, CouldNotCheck, []Code{Unreadable}},
 		{"end inside a sector", "general", func(r *report.Report) { r.Bytes++ }, CouldNotCheck, []Code{Truncated}},
 		{"no file system", "general", func(r *report.Report) {
 			r.Volumes, r.Regions[0].Class = nil, report.RegionZero

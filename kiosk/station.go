@@ -12,7 +12,6 @@ import (
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/localapi"
-	"pratique/scanner/report"
 )
 
 // personTime is how long a decided medium waits for a person. After that whoever comes to the station may be somebody
@@ -359,35 +358,6 @@ func (st *Station) touch(p *port) {
 	close(p.changed)
 	p.changed = make(chan struct{})
 	st.publish()
-}
-
-// open is the job that opens a medium and begins its session.
-func (st *Station) open(ctx context.Context, p *port, plugged Plugged) event {
-	m, err := plugged.Open(ctx)
-	if err != nil {
-		return st.broken(ctx, p, nil, err)
-	}
-	want := st.wanted()
-	want.Progress = func(pr report.Progress) { st.progress(p, pr) }
-	tools, err := st.cfg.State.prepare(ctx, want)
-	if err != nil {
-		m.Close()
-		return st.broken(ctx, p, nil, err)
-	}
-	logging, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-	defer cancel()
-	se, err := st.cfg.State.attach(logging, m, tools, want, p.ID)
-	if err != nil {
-		m.Close()
-		tools.close()
-		return st.broken(ctx, p, nil, err)
-	}
-	st.hold(p, se)
-	st.change(p, func(v *localapi.Port) {
-		v.Session = audit.ID(se.id).String()
-		v.Medium = &localapi.Medium{Kind: m.Kind, Bytes: m.size(), Units: max(len(m.Units), 1), Vacant: m.vacant(), VID: m.VID, PID: m.PID}
-	})
-	return opened
 }
 
 // scan is the job that reads the medium and decides it for the station's own class. A scan that was called off is decided

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"pratique/kiosk/localapi"
 )
 
 // Limits on a file. A kiosk has a handful of each; ten times as many is a mistake.
@@ -18,7 +20,6 @@ const (
 	maxFile    = 1 << 20
 	maxText    = 64 // characters of a name; a screen shows no more
 	maxPath    = 4096
-	maxPorts   = 32
 	maxDevices = 64
 	maxBlock   = 16
 	maxClasses = 64
@@ -62,8 +63,8 @@ func (c *Config) check(text []byte) error {
 
 func (c *Config) checkPorts(text []byte) error {
 	switch {
-	case len(c.Ports) > maxPorts:
-		return fmt.Errorf("more than %d ports", maxPorts)
+	case len(c.Ports)+len(c.Sources.BlockDevices) > localapi.MaxPorts:
+		return fmt.Errorf("more than %d ports and block devices", localapi.MaxPorts)
 	case len(c.Devices) > maxDevices:
 		return fmt.Errorf("more than %d devices", maxDevices)
 	}

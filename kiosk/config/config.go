@@ -64,7 +64,8 @@
 //
 // # Limits
 //
-// maxFile, maxText and the numbers of ports, devices, sources and classes below. A file that everybody may write is refused.
+// maxFile, maxText, the number of ports that a station has (localapi.MaxPorts), and those of devices, sources and classes
+// below. A file that everybody may write is refused.
 package config
 
 import (

@@ -202,7 +202,7 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		"[class.ct]":                       "needs a base",
 		"[class.ct]\nbase = \"mri\"":       `no class "mri"`,
 		strings.Repeat("#", maxFile+1):     "longer than",
-		strings.Repeat("[[port]]\n", 33):   "more than 32 ports",
+		strings.Repeat("[[port]]\n", 33):   "more than 32 ports and block devices",
 		strings.Repeat("[[device]]\n", 65): "more than 64 devices",
 	} {
 		pack, err := baseline.Pack()

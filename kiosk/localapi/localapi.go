@@ -73,8 +73,9 @@ const (
 	maxRequest = 2 << 10 // bytes; a request is a few words, at most a few names of rules
 	maxWord    = 64      // a verb, a port's id, a class
 	maxPath    = 768     // a folder's; the rest of a request is a few words
-	// MaxPorts bounds the ports of a station, so that a State fits into one message.
-	MaxPorts = 16
+	// MaxPorts bounds the ports of a station, those of hubs and of other sources too, so that a State fits into one message.
+	// It is the one number for that: the configuration allows no more (package config), and a station shows no more.
+	MaxPorts = 32
 	// MaxReasons bounds the reasons of a port that are shown. They come worst first.
 	MaxReasons = 16
 	// MaxSessions bounds the sessions of one reply.

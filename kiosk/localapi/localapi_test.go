@@ -76,6 +76,32 @@ func full() State {
 		Staff: &SignIn{true, "Jane Doe", true, "Acme", []string{"general"}, []string{"override"}, "2026-11-21T12:00:00Z", "2026-11-21T12:00:00Z"}}
 }
 
+// TestTheLargestStateFitsIntoOneMessage: every port in use, each with all that is said of one at its longest.
+func TestTheLargestStateFitsIntoOneMessage(t *testing.T) {
+	word, text, digits := strings.Repeat("w", maxWord), strings.Repeat("t", 200), strings.Repeat("7", 1600) // no sentence is longer; a QR code of version 20-M holds so many
+	st := full()
+	p := st.Ports[0]
+	p.ID, p.Name, p.Session, p.Class, p.Refusal = word, text, word, word, &Reason{word, text}
+	p.Clearance = &Clearance{ID: word, Code: word, Class: word, QR: digits, Expires: "2026-11-21T12:00:00Z", LogIndex: 1 << 63, Override: word}
+	p.Reasons = nil
+	for range MaxReasons {
+		p.Reasons = append(p.Reasons, Reason{word, text})
+	}
+	st.Ports = nil
+	for range MaxPorts {
+		st.Ports = append(st.Ports, p)
+	}
+	for range 16 {
+		st.Problems, st.Classes = append(st.Problems, Problem{word, text}), append(st.Classes, word)
+	}
+	r := newRig(t, Handler{}, nil)
+	c := r.dial(t)
+	r.Publish(st)
+	if got, err := c.Status(t.Context()); err != nil || len(got.Ports) != MaxPorts || len(got.Ports[MaxPorts-1].Reasons) != MaxReasons {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestEachVerbIsAnswered(t *testing.T) {
 	answer := Answer{"1-2", "aa", "general", "cleared", []Reason{}, Findings{}, &Clearance{ID: "aa"}, false}
 	var ejected atomic.Value

@@ -49,8 +49,8 @@ import (
 // socket is the descriptor of the conversation.
 const socket = 3
 
-// maxPorts bounds the list of ports: a machine has a few.
-const maxPorts = 64
+// maxPorts bounds the list of ports: a configuration has at most 32 for media and 64 of the station's own.
+const maxPorts = 96
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 

@@ -417,7 +417,7 @@ func TestArgumentsThatCannotBeMeantAreRefused(t *testing.T) {
 		"own behind a media": {"-reader", "1", "-own", "1-2.1", "1-2"},
 		"own path":           {"-reader", "1", "-own", "/", "1-2"},
 		"unknown flag":       {"-reader", "1", "-force", "1-2"},
-		"too many ports":     append([]string{"-reader", "1"}, strings.Split(strings.Repeat("1-2 ", 65)+"1-2", " ")...),
+		"too many ports":     append([]string{"-reader", "1"}, strings.Split(strings.Repeat("1-2 ", 97)+"1-2", " ")...),
 	} {
 		var words bytes.Buffer
 		if code := run(args, &words); code != 2 || !strings.Contains(words.String(), "usbgate: error: ") {
