@@ -76,8 +76,7 @@ func (d *daemon) startUSB(ctx context.Context, sources *sync.WaitGroup) error {
 	return nil
 }
 
-// keepGuard has usbgate set the kernel's defaults again and again: for a controller that came later, and because its answer
-// proves that it is there.
+// keepGuard has usbgate set the kernel's defaults again and again, for a controller that came later, and notices when it dies.
 func (u *usbPorts) keepGuard(ctx context.Context) {
 	again := time.NewTicker(checkupTime)
 	defer again.Stop()
@@ -87,6 +86,9 @@ func (u *usbPorts) keepGuard(ctx context.Context) {
 			return
 		case <-again.C:
 			u.complain(u.gate.Defaults())
+		case <-u.gate.Lost():
+			u.complain(u.gate.Defaults()) // which says why
+			return
 		}
 	}
 }

@@ -42,10 +42,13 @@ type GateConfig struct {
 
 // Gate is the connection to usbgate. It is safe for several goroutines; one request is answered before the next is sent.
 type Gate struct {
-	mu     sync.Mutex
-	conn   *net.UnixConn
-	broken error
-	cmd    *exec.Cmd // nil if another started it
+	mu      sync.Mutex // held from a request to its answer
+	conn    *net.UnixConn
+	answers chan []byte
+	lost    chan struct{} // closed when usbgate says nothing more
+	why     error         // once lost is closed
+	broken  error
+	cmd     *exec.Cmd // nil if another started it
 }
 
 // StartGate starts usbgate at the other end of a socket pair. That works for root only; a station's service manager starts
@@ -83,7 +86,7 @@ func StartGate(ctx context.Context, cfg GateConfig) (*Gate, error) {
 		conn.Close()
 		return nil, fmt.Errorf("%w: %w", ErrGate, err)
 	}
-	return &Gate{conn: conn, cmd: cmd}, nil
+	return newGate(conn, cmd), nil
 }
 
 // DialGate connects to an usbgate that the service manager starts behind a socket.
@@ -92,8 +95,36 @@ func DialGate(path string) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGate, err)
 	}
-	return &Gate{conn: conn}, nil
+	return newGate(conn, nil), nil
 }
+
+func newGate(conn *net.UnixConn, cmd *exec.Cmd) *Gate {
+	g := &Gate{conn: conn, answers: make(chan []byte, 1), lost: make(chan struct{}), cmd: cmd}
+	go g.listen()
+	return g
+}
+
+// listen takes in answers until the socket ends: that usbgate died is then known at once, and not at the next request.
+func (g *Gate) listen() {
+	defer close(g.lost)
+	for {
+		answer := make([]byte, gate.AnswerSize+1)
+		n, err := g.conn.Read(answer)
+		if err != nil {
+			g.why = err
+			return
+		}
+		select {
+		case g.answers <- answer[:n]:
+		default:
+			g.why = errors.New("it answers what nobody asked")
+			return
+		}
+	}
+}
+
+// Lost is closed when usbgate is gone, or after Close. Every request after it is ErrGate.
+func (g *Gate) Lost() <-chan struct{} { return g.lost }
 
 func packetConn(f *os.File) (*net.UnixConn, error) {
 	c, err := net.FileConn(f)
@@ -111,6 +142,7 @@ func packetConn(f *os.File) (*net.UnixConn, error) {
 // Close ends the conversation, and waits for an usbgate that StartGate started: it de-authorises every medium first.
 func (g *Gate) Close() error {
 	err := g.conn.Close()
+	<-g.lost
 	if g.cmd != nil {
 		err = errors.Join(err, g.cmd.Wait())
 	}
@@ -204,18 +236,12 @@ func (g *Gate) ask(r gate.Request) error {
 	if g.broken != nil {
 		return g.broken
 	}
-	answer := make([]byte, gate.AnswerSize+1)
-	n := 0
-	if err = g.conn.SetDeadline(time.Now().Add(answerTime)); err == nil {
-		if _, err = g.conn.Write(b); err == nil {
-			n, err = g.conn.Read(answer)
-		}
-	}
+	answer, err := g.exchange(b)
 	if err == nil {
-		err = gate.DecodeAnswer(answer[:n], r.Verb)
+		err = gate.DecodeAnswer(answer, r.Verb)
 	}
 	var errno syscall.Errno
-	if err == nil || errors.As(err, &errno) && n == gate.AnswerSize {
+	if err == nil || errors.As(err, &errno) && len(answer) == gate.AnswerSize {
 		if err != nil {
 			return fmt.Errorf("usb: %s %s: %w", r.Verb, r.Port, err)
 		}
@@ -224,4 +250,29 @@ func (g *Gate) ask(r gate.Request) error {
 	g.broken = fmt.Errorf("%w: %w", ErrGate, err)
 	g.conn.Close()
 	return g.broken
+}
+
+// exchange sends a request and returns what comes back.
+func (g *Gate) exchange(request []byte) ([]byte, error) {
+	if err := g.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
+		return nil, err
+	}
+	if _, err := g.conn.Write(request); err != nil {
+		return nil, err
+	}
+	late := time.NewTimer(answerTime)
+	defer late.Stop()
+	select {
+	case answer := <-g.answers:
+		return answer, nil
+	case <-g.lost:
+		select {
+		case answer := <-g.answers: // its last word
+			return answer, nil
+		default:
+			return nil, g.why
+		}
+	case <-late.C:
+		return nil, os.ErrDeadlineExceeded
+	}
 }

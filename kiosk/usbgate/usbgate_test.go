@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -307,6 +308,39 @@ func TestT23_TheGateTakesEverythingBackWhenItsMasterEnds(t *testing.T) {
 	}
 }
 
+// TestT23_AGateThatDiesIsMissedAtOnce: nobody has to ask it for anything.
+func TestT23_AGateThatDiesIsMissedAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gate")
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	g, err := usb.DialGate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-g.Lost():
+		t.Fatal("it lives")
+	case <-time.After(20 * time.Millisecond):
+	}
+	c.Close()
+	select {
+	case <-g.Lost():
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody notices")
+	}
+	if err := g.Enable("1-2"); !errors.Is(err, usb.ErrGate) {
+		t.Error(err)
+	}
+}
+
 // raw starts usbgate and gives its socket.
 func raw(t *testing.T, args ...string) (int, *exec.Cmd, *bytes.Buffer) {
 	t.Helper()
@@ -469,6 +503,11 @@ func TestAGateThatAnswersWronglyIsLeft(t *testing.T) {
 			if err := g.Disable("1-2"); !errors.Is(err, usb.ErrGate) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+		select {
+		case <-g.Lost():
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: nobody notices that it is gone", name)
 		}
 		g.Close()
 	}
