@@ -42,6 +42,14 @@ func (s *State) prepare(ctx context.Context, want Screening) (_ tools, err error
 	return t, nil
 }
 
+// TryRules makes a pack's rules and lists ready as a session does, and gives them up again. What this station compiled before is
+// not compiled again.
+func (s *State) TryRules(ctx context.Context, want Screening) error {
+	t, err := s.prepare(ctx, want)
+	t.close()
+	return err
+}
+
 // compileOf is how a pack's rules are compiled, and what they are compiled from.
 func compileOf(want Screening) (worker.Config, []worker.Source) {
 	var sources []worker.Source

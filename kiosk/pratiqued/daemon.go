@@ -93,6 +93,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.showStaff()
 	d.health = &health{station: d.station, log: d.log, now: map[string]ailment{}}
+	if len(d.cfg.Ports) > 0 { // what is plugged in before that is refused, so nobody is told that the station is ready
+		d.health.set("usb", ailment{"The USB ports are not watched yet.", true})
+	}
 	d.canary(ctx) // before anybody can ask for a clearance
 	d.checkup(ctx)
 

@@ -34,7 +34,7 @@ func (d *daemon) loadPacks(ctx context.Context) error {
 		return err
 	}
 	// Rules that do not compile and workers that do not run are found now, and not when somebody plugs a stick in.
-	if _, err := kiosk.CheckRules(ctx, d.workers, in.Pack); err != nil {
+	if err := d.state.TryRules(ctx, kiosk.Screening{Pack: in.Pack, Workers: d.workers}); err != nil {
 		return err
 	}
 	recalls, err := d.state.Settle(ctx, in)
