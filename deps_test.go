@@ -77,8 +77,9 @@ var plan = map[string][]string{
 	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ext", "scanner/volume/iso9660", "scanner/volume/ntfs", "scanner/volume/udf"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
-	"testdata/e2e":           {"testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
+	"testdata/e2e":           {"kiosk/clearance", "testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
 	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
+	"testdata/e2e/person":    {"kiosk/localapi", "golang.org/x/sys"},
 	"testdata/e2e/pest":      {"kiosk/localapi"},
 	"testdata/e2e/usbdevice": {},
 	"testdata/e2e/usbredir":  {"testdata/e2e/usbdevice"},

@@ -29,6 +29,7 @@ var guestPrograms = []program{
 	{"pratique/testdata/e2e/usbwatch", false},
 	{"pratique/testdata/e2e/usbspeed", false},
 	{"pratique/testdata/e2e/pest", false},
+	{"pratique/testdata/e2e/person", false},
 }
 
 // build builds a program into a folder and returns its path. One that is among those already built, in a folder that the caller

@@ -250,6 +250,7 @@ func (g *Guest) LockUSB(ctx context.Context) error {
 // Process is a program that runs in the guest.
 type Process struct {
 	PID int
+	Up  float64 // when it was started, in the guest's seconds since boot
 
 	guest *Guest
 	id    int
@@ -273,7 +274,7 @@ func (g *Guest) Start(ctx context.Context, user *wire.User, args ...string) (*Pr
 	var failed string
 	err = g.wait(ctx, func() bool {
 		if all := g.replies[id]; len(all) > 0 {
-			p.PID, failed = all[0].PID, all[0].Error
+			p.PID, p.Up, failed = all[0].PID, all[0].Up, all[0].Error
 			return true
 		}
 		return false
@@ -305,6 +306,13 @@ func (p *Process) Line(ctx context.Context, from int, match func(stream int, tex
 		err = errors.New("the program has ended")
 	}
 	return line, next, err
+}
+
+// Mark returns the number of lines so far, for Line to begin at.
+func (p *Process) Mark() int {
+	p.guest.mu.Lock()
+	defer p.guest.mu.Unlock()
+	return len(p.guest.replies[p.id])
 }
 
 // Wait waits for the end of the program.

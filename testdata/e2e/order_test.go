@@ -9,9 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"testing"
+
+	"pratique/testdata/e2e/wire"
 )
 
 // stateDisk is large enough for a log and a clearance, and no larger: it is copied for each cut.
@@ -20,11 +21,31 @@ const stateDisk = 64 << 20
 // What the log and the tokens must be after the power was cut at any moment is tested by killing processes elsewhere; but a
 // killed process leaves the page cache behind, and a cut of the power does not. Here a session is run on a disk whose every
 // write is recorded, and the disk is put together again as it was at each flush, which is all that it had promised. From
-// each, the state must open, the log must be sound, and there must be no token that the log does not know.
+// each, the state must open, the log must be sound, every session must have an end, and every token its entry and every entry
+// its token.
 func TestT23_EveryFlushLeavesASoundStateBehind(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*caseTime, fmt.Errorf("the cuts take too long"))
-	defer cancel()
+	for _, c := range []recording{
+		{"a screening", nil, screening},
+		{"a station, from the plug to the clearance and the pull", stationUser, stationSession},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*caseTime, fmt.Errorf("the cuts take too long"))
+			defer cancel()
+			c.cut(ctx, t)
+		})
+	}
+}
+
+// recording is a session on a disk whose writes go into a log.
+type recording struct {
+	name string
+	user *wire.User // who owns the state
+	run  func(ctx context.Context, r *Rig) error
+}
+
+// cut records the session, and starts from what each cut of the power leaves.
+func (c recording) cut(ctx context.Context, t *testing.T) {
 	dir := t.TempDir()
 	fresh, disk, log := filepath.Join(dir, "fresh"), filepath.Join(dir, "disk"), filepath.Join(dir, "log")
 	for _, path := range []string{fresh, log} {
@@ -42,7 +63,7 @@ func TestT23_EveryFlushLeavesASoundStateBehind(t *testing.T) {
 	if err := copyFile(fresh, disk); err != nil {
 		t.Fatal(err)
 	}
-	record(ctx, t, disk, log)
+	c.record(ctx, t, disk, log)
 
 	l, err := ReadBlockLog(log)
 	if err != nil {
@@ -66,7 +87,7 @@ func TestT23_EveryFlushLeavesASoundStateBehind(t *testing.T) {
 	}
 	defer m.Close()
 	r := &Rig{Machine: m, dir: m.dir, hashes: map[string]string{}}
-	withToken := 0
+	var withSession, withToken int
 	random := rand.New(rand.NewPCG(23, 23))
 	for i, n := range cuts {
 		image := filepath.Join(dir, fmt.Sprintf("cut-%d", n))
@@ -77,24 +98,26 @@ func TestT23_EveryFlushLeavesASoundStateBehind(t *testing.T) {
 		if err := l.Replay(fresh, image, n, kept); err != nil {
 			t.Fatal(err)
 		}
-		tokens, err := r.standUp(ctx, image)
+		sum, err := r.standUp(ctx, image, c.user)
 		if err != nil {
 			t.Fatalf("cut after entry %d of %d: %v\n%s", n, l.Entries(), err, m.Console())
 		}
-		withToken += tokens
+		withSession += min(sum.sessions, 1)
+		withToken += min(sum.tokens, 1)
 		os.Remove(image)
 	}
 	if withToken == 0 {
 		t.Error("no cut has a token: the last one is the end of a session that was cleared")
 	}
-	t.Logf("%d writes and flushes, %d flushes, %d of them cut: the log is sound after each, %d have a token, and each token its entry", l.Entries(), len(flushes), len(cuts), withToken)
+	t.Logf("%s: %d writes and flushes, %d flushes, %d of them cut: the log is sound after each; %d have a session, each with an end, %d a token, each with its entry",
+		c.name, l.Entries(), len(flushes), len(cuts), withSession, withToken)
 }
 
 // quickCuts is how many of the flushes the quick run tries.
 const quickCuts = 10
 
-// record runs a session that is cleared, on a disk whose writes go into a log.
-func record(ctx context.Context, t *testing.T, disk, log string) {
+// record runs the session.
+func (c recording) record(ctx context.Context, t *testing.T, disk, log string) {
 	t.Helper()
 	m, err := setup.Restore(ctx)
 	if err != nil {
@@ -108,28 +131,32 @@ func record(ctx context.Context, t *testing.T, disk, log string) {
 	if err := m.Guest.Mount(ctx, "/dev/vda", stateDir, "ext4"); err != nil {
 		t.Fatal(err)
 	}
-	things, err := drives(nil, "clean")(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Plug(ctx, things[0]); err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []Step{DisksAppear(1), Screen("/dev/sda", "cleared")} {
-		if err := step.Do(ctx, r); err != nil {
-			t.Fatalf("%s: %v", step.Name, err)
-		}
+	if err := c.run(ctx, r); err != nil {
+		t.Fatalf("%v\n%s", err, m.Console())
 	}
 	if err := m.Guest.Unmount(ctx, stateDir); err != nil { // so that the log is whole
 		t.Fatal(err)
 	}
 }
 
-// standUp starts from a disk as a cut left it, and returns the number of its tokens.
-func (r *Rig) standUp(ctx context.Context, image string) (tokens int, err error) {
+// screening is one without a daemon, of what the kernel's own driver reads.
+func screening(ctx context.Context, r *Rig) error {
+	return r.steps(ctx, []Step{PlugSample("clean"), DisksAppear(1), Screen("/dev/sda", "cleared")})
+}
+
+// stationSession is one of a station's, until the daemon has ended as its service manager ends it.
+func stationSession(ctx context.Context, r *Rig) error {
+	if err := r.Guest.LockUSB(ctx); err != nil {
+		return err
+	}
+	return r.steps(ctx, []Step{StartStation(), PlugSample("clean"), Verdict("2-1", "cleared"), Pull(0), InState("2-1", "idle"), Accounted()})
+}
+
+// standUp starts from a disk as a cut left it: whatever program of the station comes first settles what was cut off.
+func (r *Rig) standUp(ctx context.Context, image string, user *wire.User) (sum sums, err error) {
 	p, err := r.AddDisk(ctx, image, "")
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
 	defer func() {
 		if err == nil {
@@ -137,7 +164,7 @@ func (r *Rig) standUp(ctx context.Context, image string) (tokens int, err error)
 		}
 	}()
 	if err := r.Guest.Mount(ctx, "/dev/vda", stateDir, "ext4"); err != nil {
-		return 0, err
+		return sum, err
 	}
 	defer func() {
 		if unmounted := r.Guest.Unmount(ctx, stateDir); err == nil {
@@ -146,39 +173,10 @@ func (r *Rig) standUp(ctx context.Context, image string) (tokens int, err error)
 	}()
 	names, err := r.Guest.ReadDir(ctx, stateDir)
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
 	if !slices.Contains(names, "log.db") {
-		return 0, nil // the power went before there was a state
+		return sum, nil // the power went before there was a state
 	}
-	list, err := r.Guest.Run(ctx, nil, Programs+"/pratique", "audit", "list", "--state", stateDir)
-	if err != nil || list.Code != 0 {
-		return 0, fmt.Errorf("audit list: %v, %+v", err, list)
-	}
-	if err := r.logIsSound(ctx); err != nil {
-		return 0, err
-	}
-	issuing := len(regexp.MustCompile(`(?m)^ *[0-9]+ +[0-9]\S+ +issuing `).FindAllString(list.Stdout, -1))
-	ids, err := r.Guest.ReadDir(ctx, stateDir+"/clearances")
-	if err != nil && slices.Contains(names, "clearances") {
-		return 0, err
-	}
-	for _, id := range ids {
-		files, err := r.Guest.ReadDir(ctx, stateDir+"/clearances/"+id)
-		if err != nil {
-			return 0, err
-		}
-		if !slices.Contains(files, "token.cose") {
-			continue
-		}
-		tokens++
-		shown, err := r.Guest.Run(ctx, nil, Programs+"/pratique", "clearance", "show", "--state", stateDir, id)
-		if err != nil || shown.Code != 0 {
-			return 0, fmt.Errorf("token %s: %v, %+v", id, err, shown)
-		}
-	}
-	if tokens > issuing {
-		return 0, fmt.Errorf("%d tokens, and the log knows %d:\n%s", tokens, issuing, list.Stdout)
-	}
-	return tokens, nil
+	return r.account(ctx, user)
 }

@@ -24,22 +24,25 @@ var (
 )
 
 const (
-	gateSocket  = "/run/usbgate.sock"
-	configFile  = "/etc/pratique/station.toml"
-	rosterFile  = "/etc/pratique/roster.toml"
-	rootFile    = "/etc/pratique/root.json"
-	sockets     = 4 // sockets for media in the guest: 1-N and 2-N are the halves of one
-	stationTime = time.Minute
+	gateSocket    = "/run/usbgate.sock"
+	stationSocket = "/run/pratique/station.sock"
+	configFile    = "/etc/pratique/station.toml"
+	rosterFile    = "/etc/pratique/roster.toml"
+	rootFile      = "/etc/pratique/root.json"
+	sockets       = 4 // sockets for media in the guest: 1-N and 2-N are the halves of one
+	stationTime   = time.Minute
 )
 
 // Station is the daemon in the guest, started as its service manager does it: as a user without rights, with usbgate behind a
 // socket of root's.
 type Station struct {
 	daemon *Process
-	watch  *Process
+	person *Process       // program person, in whose place there is a `pratique watch` for each daemon
+	watch  *Process       // either
 	ready  int            // the line of watch that said so
 	heard  map[string]int // by port: lines of watch that were waited for
 	said   []string       // states that were passed on the way, for the words of a failure
+	sums   sums           // once it was accounted for
 }
 
 // portState is a port as `pratique watch --json` shows it.
@@ -123,12 +126,30 @@ func startStation(root []byte) Step {
 	}}
 }
 
+// runDaemon starts the daemon.
+func (r *Rig) runDaemon(ctx context.Context) (err error) {
+	r.Station.daemon, err = r.Guest.Start(ctx, stationUser, Programs+"/pratiqued", "--config", configFile, "--state", stateDir, "--gate", gateSocket)
+	return err
+}
+
 // startDaemon starts the daemon and watches it, at first or again after it was killed.
 func (r *Rig) startDaemon(ctx context.Context) error {
 	s := r.Station
-	var err error
-	if s.daemon, err = r.Guest.Start(ctx, stationUser, Programs+"/pratiqued", "--config", configFile, "--state", stateDir, "--gate", gateSocket); err != nil {
+	err := r.runDaemon(ctx)
+	if err != nil {
 		return err
+	}
+	if s.person != nil {
+		return r.untilReady(ctx)
+	}
+	// The guest has one slow processor, which a screen that comes too early would take from the daemon.
+	for end := time.Now().Add(stationTime); time.Now().Before(end); {
+		if names, err := r.Guest.ReadDir(ctx, path.Dir(stationSocket)); err != nil || slices.Contains(names, path.Base(stationSocket)) || r.daemonEnded() {
+			break
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
 	}
 	for end := time.Now().Add(stationTime); ; {
 		// The screen says that there is no station until there is one.
@@ -146,6 +167,34 @@ func (r *Rig) startDaemon(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// StartPerson has a person in front of a station that is not started yet, who wants a clearance of whatever is in a port.
+func StartPerson(port string) Step {
+	return Step{"somebody in front of " + port, func(ctx context.Context, r *Rig) (err error) {
+		r.Station.person, err = r.Guest.Start(ctx, staffUser, Programs+"/person", stationSocket, port, "general")
+		r.Station.watch, r.Station.ready = r.Station.person, 0
+		return err
+	}}
+}
+
+// untilReady waits until the person sees that the station is ready, and it is this daemon that says so: the last words of the one
+// before may still be on their way.
+func (r *Rig) untilReady(ctx context.Context) (err error) {
+	s := r.Station
+	ctx, cancel := context.WithTimeoutCause(ctx, stationTime, errors.New("the station does not come up"))
+	defer cancel()
+	_, s.ready, err = s.watch.Line(ctx, s.ready, func(stream int, text string) bool {
+		var person struct {
+			Connected float64 `json:"connected"`
+		}
+		return isReady(stream, text) && json.Unmarshal([]byte(text), &person) == nil && person.Connected > s.daemon.Up
+	})
+	s.heard = map[string]int{}
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, r.journal())
+	}
+	return err
 }
 
 // isReady reports whether a line says that the station may issue clearances: it sees its ports, and they are guarded.

@@ -64,6 +64,7 @@ var (
 		{"an ext4 directory of 20,000 files", "./scanner/volume/ext", "TestReadsALargeDirectory", []string{"-folder-files", "20000"}},
 		{"an ext4 volume of a terabyte", "./scanner/volume/ext", "TestT24_ATerabyteTakesLittleMemory", nil},
 		{"stations killed in a guest, with a stick in them", "./testdata/e2e", "TestT23_KilledStations", []string{"-kills", "500"}},
+		{"a stick in a guest, read by usbreader and by the kernel", "./testdata/e2e", "TestThroughputOfTheReader", nil},
 		{"a slow stick, screened and read in order", "./kiosk/worker", "TestT24_SlowStickIsReadAtItsRate", []string{"-slowstick"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
