@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +23,7 @@ type Thing struct {
 	QEMU   Args              // another device of QEMU's, by its driver
 	Model  *usbdevice.Device // a software device
 
+	Bus    string // the controller; empty is the first
 	Port   string // on the controller, "1" or "1.2" behind a hub on 1; empty is any
 	Serial string // of QEMU's own stick
 	UAS    bool   // QEMU's own stick speaks UAS and nothing else
@@ -75,7 +77,7 @@ func (m *Machine) Plug(ctx context.Context, t Thing) (*Plugged, error) {
 	defer cancel()
 	m.serial++
 	p := &Plugged{Thing: t, machine: m, id: fmt.Sprintf("thing%d", m.serial)}
-	device := Args{"id": p.id, "bus": "xhci.0"}
+	device := Args{"id": p.id, "bus": cmp.Or(t.Bus, "xhci") + ".0"}
 	if t.Port != "" {
 		device["port"] = t.Port
 	}

@@ -103,6 +103,10 @@ func startStation(root []byte) Step {
 		// QEMU lets nothing into the other half of a port that is in use, so one socket is made of the halves of two.
 		port("1-5", sockets+1)
 		port("2-6", sockets+1)
+		// The second and the third controller have one socket each: 3-1 and 5-1, and their faster halves.
+		for bus := 3; bus <= 6; bus++ {
+			port(fmt.Sprintf("%d-1", bus), sockets+2+(bus-3)/2)
+		}
 		if root != nil {
 			config += fmt.Sprintf("[rules]\nroot = %q\n", rootFile)
 		}

@@ -62,7 +62,9 @@ func (s *Setup) arguments(dir string) []string {
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off",
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path="+filepath.Join(dir, "agent")+",server=on,wait=off",
 		"-device", "virtserialport,chardev=agent,name=pratique.agent",
-		"-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", "pcie-root-port,id=disk,chassis=1")
+		// One controller of QEMU's has places for 64 devices. The second and the third are for a case with more than that.
+		"-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", "qemu-xhci,id=xhci2,p2=1,p3=1", "-device", "qemu-xhci,id=xhci3,p2=1,p3=1",
+		"-device", "pcie-root-port,id=disk,chassis=1")
 }
 
 // start starts QEMU and connects to it.
