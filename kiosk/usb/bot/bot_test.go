@@ -29,6 +29,32 @@ func honest(t *testing.T, s *stick) *Device {
 	return d
 }
 
+// TestAttentionCostsNoTime: every stick says once that it was plugged in, and a person waits meanwhile. One that says nothing else is
+// asked with pauses, until its time is over.
+func TestAttentionCostsNoTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		attentions int
+		least      time.Duration
+		most       time.Duration
+		want       lun.Trouble
+	}{
+		"once":     {1, 0, 0, lun.Good},
+		"thrice":   {3, 0, 0, lun.Good},
+		"ten":      {maxAttentions + 2, 2 * readyEvery, 2 * readyEvery, lun.Good},
+		"for ever": {1 << 20, readyTimeout, readyTimeout + askTimeout, lun.NotReady},
+	} {
+		disc := disk512(64)
+		disc.next = slices.Repeat([][3]byte{{6, 0x29, 0}}, c.attentions)
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			d := honest(t, newStick(disc))
+			if took := time.Since(begin); d.Units[0].Info.Trouble != c.want || took < c.least || took > c.most {
+				t.Errorf("%s: %v after %v", name, d.Units[0].Info.Trouble, took)
+			}
+		})
+	}
+}
+
 func TestHonestStickIsReadToItsLastByte(t *testing.T) {
 	for _, sector := range []int{512, 1024, 2048, 4096} {
 		disc := disk512(3*4096 + 8)

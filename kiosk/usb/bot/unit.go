@@ -134,9 +134,9 @@ func senseOf(err error) (s blocks.Sense, ok bool) {
 }
 
 // wait asks a unit until it is ready. A unit that was just plugged in first says that it was (6/29), more than once if it
-// has more to say.
+// has more to say: having said it, it may be ready, so it is asked again at once, and with pauses if it goes on.
 func (u *Unit) wait(ctx context.Context) (lun.Trouble, error) {
-	for {
+	for said := 0; ; {
 		_, err := u.ask(ctx, askReady(), nil)
 		if err == nil {
 			return lun.Good, nil
@@ -149,6 +149,9 @@ func (u *Unit) wait(ctx context.Context) (lun.Trouble, error) {
 			return lun.Unknown, err
 		case sense.Key == keyNotReady && sense.Code == codeNoMedium:
 			return lun.NoMedium, nil
+		case sense.Key == keyUnitAttention && said < maxAttentions:
+			said++
+			continue
 		}
 		select {
 		case <-ctx.Done():
