@@ -27,7 +27,7 @@ func TestThroughputOfTheReader(t *testing.T) {
 	defer cancel()
 	for _, limit := range []int64{35e6, 100e6, 0} {
 		r := throughput(ctx, t, limit)
-		name := "a stick without a limit"
+		name := "a stick without a limit, where four copies of each byte by an emulated processor are measured"
 		if limit > 0 {
 			name = fmt.Sprintf("a stick of %d MB/s", limit/1e6)
 		}
