@@ -12,7 +12,8 @@ APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
 APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
              zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils clamav \
-             erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3
+             erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3 \
+             libxml2-utils poppler-utils fonts-urw-base35
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.

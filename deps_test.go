@@ -19,6 +19,7 @@ import (
 var plan = map[string][]string{
 	"kiosk":              {"kiosk/audit", "kiosk/clearance", "kiosk/localapi", "kiosk/staff", "kiosk/trial", "kiosk/usb/lun", "kiosk/worker", "rules", "rules/blocklist", "rules/pack", "scanner/carry", "scanner/report", "golang.org/x/sys", "golang.org/x/mod", "kiosk/exception"},
 	"kiosk/audit":        {"kiosk/clearance", "scanner/report", "github.com/mattn/go-sqlite3", "github.com/fxamacker/cbor/v2", "golang.org/x/mod", "golang.org/x/sys"},
+	"kiosk/audit/export": {"kiosk/audit", "kiosk/audit/export/pdf"},
 	"kiosk/clearance":    {"scanner/report", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose", "filippo.io/mldsa", "golang.org/x/mod", "github.com/skip2/go-qrcode"},
 	"kiosk/clearcheck":   {"kiosk/clearance", "scanner/report", "scanner/volume", "scanner/volume/readers", "golang.org/x/sync", "golang.org/x/sys"},
 	"kiosk/config":       {"kiosk/localapi", "kiosk/usb", "rules", "github.com/BurntSushi/toml"},
@@ -64,6 +65,7 @@ var plan = map[string][]string{
 
 	"scanner/container/lz":   {},
 	"scanner/container/lzma": {},
+	"kiosk/audit/export/pdf": {},
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 
