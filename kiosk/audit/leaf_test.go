@@ -27,7 +27,7 @@ func everyEvent() []Event {
 	return []Event{
 		{id, Attached{USB, 1 << 40, 4096, 0x0951, 0x1666, "left", 3, 1}}, {id, full}, {id, decided(Cleared, Digest{}, 0)}, {id, Issued{3, Digest{1}}},
 		{id, Abandoned{3}}, {id, Removed{}}, {id, Aborted{"killed"}}, {id, Failed{"log"}}, {ID{}, Failed{"no-workers"}},
-		{ID{}, Exported{"csv", 3, 900, Digest{2}}}, {ID{}, Verified{900, true, -1}}, {ID{}, Verified{900, false, 17}}, {ID{}, Read{0, 9}},
+		{ID{}, Exported{Format: "csv", From: 3, To: 900, SHA256: Digest{2}}}, {ID{}, Exported{"pdf", 3, 900, Digest{2}, 7, Pseudonym{1}}}, {ID{}, Verified{900, true, -1}}, {ID{}, Verified{900, false, 17}}, {ID{}, Read{0, 9}},
 		{id, Denied{"imaging", Pseudonym{1}, "class"}}, {ID{}, Refused{"1-2.4", "keyboard", 0x0951, 0x1666, Digest{3}}},
 		{ID{}, Administered{"incident-begun", Pseudonym{1}, "stolen", 3, Digest{4}}},
 		{ID{}, Pack{Rules: Rules{"core", 2, Digest{1}, Digest{}}, Before: Rules{"core", 1, Digest{2}, Digest{}}, Source: "folder"}},
