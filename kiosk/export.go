@@ -21,9 +21,8 @@ func (s *State) Export(ctx context.Context, form export.Format, opts export.Opti
 	if err != nil {
 		return nil, export.Sum{}, exportError(err)
 	}
-	_, err = s.log.Append(ctx, audit.Event{Data: audit.Exported{Format: audit.Word(form), From: x.From, To: x.To, SHA256: sum.SHA256,
-		Items: sum.Items, Person: s.pseudonym(person)}})
-	if err != nil {
+	told := audit.Exported{Format: audit.Word(form), From: x.From, To: x.To, SHA256: sum.SHA256, Items: sum.Items, Person: s.pseudonym(person)}
+	if _, err := s.log.AppendNamed(ctx, audit.Event{Data: told}, audit.Named{Person: person}); err != nil {
 		return nil, export.Sum{}, logError(err)
 	}
 	if _, err := x.Write(ctx, form, to); err != nil {

@@ -127,7 +127,12 @@ var verbs = []verb{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	p := &program{stdout: os.Stdout, stderr: os.Stderr}
-	code := p.main(ctx, os.Args[1:])
+	code := exitFailed
+	if err := kiosk.NoDump(); err != nil {
+		fmt.Fprintf(os.Stderr, "pratique: error: %v\n", err)
+	} else {
+		code = p.main(ctx, os.Args[1:])
+	}
 	stop()
 	os.Exit(code)
 }

@@ -68,6 +68,10 @@ func start(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "pratiqued: error: %v\n", err)
 		return 2
 	}
+	if err := kiosk.NoDump(); err != nil {
+		fmt.Fprintf(stderr, "pratiqued: error: %v\n", err)
+		return 1
+	}
 	if err := run(ctx, o, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
 		fmt.Fprintf(stderr, "pratiqued: error: %v\n", err)
 		if hint := hintFor(err); hint != "" {

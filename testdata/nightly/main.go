@@ -67,6 +67,8 @@ var (
 		{"a stick in a guest, read by usbreader and by the kernel", "./testdata/e2e", "TestThroughputOfTheReader", nil},
 		{"a slow stick, screened and read in order", "./kiosk/worker", "TestT24_SlowStickIsReadAtItsRate", []string{"-slowstick"}},
 		{"screenings killed", "./kiosk/pratique", "TestT23_KilledScreening", []string{"-kills", "500"}},
+		{"a medium of many items, exported in every form", "./kiosk/audit/export", "TestT24_ExportsOfManyItemsTakeLittleMemory", []string{"-export-items", "1000000"}},
+		{"a dictionary of names, tried on the pseudonyms of exports", "./kiosk/pratique", "TestT35_PseudonymsWithstandADictionary", []string{"-dictionary", "1000000"}},
 		{"writers of the log killed", "./kiosk/audit", "TestT23_AKilledWriterLosesNothingThatItWasTold", []string{"-kills", "500"}},
 		{"attacks on a log of 100,000 entries", "./kiosk/audit", "TestT16_AttacksOnALargeLogNameTheRecord", []string{"-tamper-entries", "100000"}},
 		{"searches of ten million items", "./kiosk/audit", "TestSearchesOfManyItemsAreQuick", []string{"-search-items", "10000000"}},
