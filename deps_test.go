@@ -27,7 +27,7 @@ var plan = map[string][]string{
 	"kiosk/keys":         {"kiosk/clearance", "rules/p11", "scanner/frame", "filippo.io/mldsa", "github.com/google/go-tpm", "golang.org/x/crypto"},
 	"kiosk/exception":    {"kiosk/audit", "rules", "rules/feed", "scanner/report"},
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
-	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/mod", "golang.org/x/sys", "golang.org/x/term", "kiosk/audit/export"},
+	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/mod", "golang.org/x/sys", "golang.org/x/term", "kiosk/audit/export", "kiosk/audit/forward"},
 	"kiosk/pratiqued":    {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/crypto", "golang.org/x/sys", "github.com/BurntSushi/toml"},
@@ -66,6 +66,7 @@ var plan = map[string][]string{
 	"scanner/container/lz":   {},
 	"scanner/container/lzma": {},
 	"kiosk/audit/export/pdf": {},
+	"kiosk/audit/forward":    {}, // the one room that opens a connection to another machine
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 
@@ -184,6 +185,20 @@ func TestVolumeReadersHaveNoForeignDependency(t *testing.T) {
 			continue
 		}
 		t.Errorf("%s is linked into the volume readers", p.ImportPath)
+	}
+}
+
+// The one package that opens a connection to another machine is linked into the command line and nothing else: no program that
+// runs by itself has it.
+func TestT22_NoProgramThatRunsByItselfLinksAWayOut(t *testing.T) {
+	for program, want := range map[string]bool{"pratique": true, "pratiqued": false, "usbgate": false, "usbreader": false, "keyhelper": false, "clearcheck": false} {
+		linked := false
+		for _, p := range list(t, []string{"CGO_ENABLED=1"}, "-deps", "./kiosk/"+program) {
+			linked = linked || p.ImportPath == "pratique/kiosk/audit/forward"
+		}
+		if linked != want {
+			t.Errorf("%s links package forward: %v", program, linked)
+		}
 	}
 }
 

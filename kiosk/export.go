@@ -3,7 +3,12 @@ package kiosk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
 
 	"pratique/kiosk/audit"
 	"pratique/kiosk/audit/export"
@@ -29,6 +34,92 @@ func (s *State) Export(ctx context.Context, form export.Format, opts export.Opti
 		return nil, export.Sum{}, exportError(err)
 	}
 	return x, sum, nil
+}
+
+// forwarded is the file with the checkpoint of what a collector has taken.
+const forwarded = "forwarded"
+
+// Delivery is a way out of the station. Close returns nil only if everything that was written has been taken.
+type Delivery interface {
+	io.WriteCloser
+	Abandon() // instead of Close, when not everything was written
+}
+
+// Forward exports what has happened since the last time, and remembers that it was taken. It returns nil if nothing has happened
+// but that the log was forwarded. After a crash, and after a delivery that failed, the same entries leave once more: a collector
+// knows them by their index.
+func (s *State) Forward(ctx context.Context, form export.Format, person string, dial func(context.Context) (Delivery, error)) (*export.Export, error) {
+	unlock, err := s.lockForward()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var opts export.Options
+	if text, err := readSmall(s.path(forwarded), maxForwarded); err == nil {
+		opts.After = string(text)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if news, err := s.hasNews(ctx, form, opts); err != nil || !news {
+		return nil, err
+	}
+	to, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x, _, err := s.Export(ctx, form, opts, person, to)
+	if err != nil {
+		to.Abandon()
+		return nil, err
+	}
+	if err := to.Close(); err != nil {
+		return nil, err
+	}
+	return x, s.write(forwarded, []byte(x.Checkpoint), 0o600)
+}
+
+// maxForwarded is more than any signed checkpoint.
+const maxForwarded = 64 << 10
+
+// lockForward keeps a second forwarder away: each would send what the other does.
+func (s *State) lockForward() (unlock func(), err error) {
+	f, err := os.OpenFile(s.path(forwarded+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: the log is being forwarded already: %w", ErrState, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// errNews ends the reading of a log.
+var errNews = errors.New("news")
+
+// hasNews reports whether there is an entry to forward but those that say that the log was forwarded. Each delivery makes one of
+// them, and would be followed by another for ever.
+func (s *State) hasNews(ctx context.Context, form export.Format, opts export.Options) (bool, error) {
+	x, err := export.Plan(ctx, s.log.Reader, opts)
+	if err != nil {
+		return false, exportError(err)
+	}
+	if x.From == x.To {
+		return false, nil
+	}
+	err = s.log.List(ctx, audit.ListOptions{From: x.From, To: x.To}, func(e audit.Entry) error {
+		if d, own := e.Data.(audit.Exported); own && d.Format == audit.Word(form) {
+			return nil
+		}
+		return errNews
+	})
+	if errors.Is(err, errNews) {
+		return true, nil
+	}
+	if err != nil {
+		return false, logError(err)
+	}
+	return false, nil
 }
 
 // exportError tells what is wrong with the log apart from what the caller asked for.

@@ -2,7 +2,9 @@ package kiosk
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"pratique/kiosk/audit"
@@ -73,5 +75,100 @@ func TestT21_EveryExportIsInTheLog(t *testing.T) {
 	}
 	if size == 0 {
 		t.Error("nothing was exported")
+	}
+}
+
+// collector is a delivery that keeps what it is given, or fails at one of its steps.
+type collector struct {
+	bytes.Buffer
+	closed, abandoned bool
+	failWrite         bool
+	failClose         bool
+}
+
+func (c *collector) Write(p []byte) (int, error) {
+	if c.failWrite {
+		return 0, errors.New("it hung up")
+	}
+	return c.Buffer.Write(p)
+}
+
+func (c *collector) Close() error {
+	c.closed = true
+	if c.failClose {
+		return errors.New("it did not take all")
+	}
+	return nil
+}
+
+func (c *collector) Abandon() { c.abandoned = true }
+
+// What has happened is forwarded once, in order and without a gap, however deliveries fail; and forwarding alone is no news.
+func TestForwardingLeavesNothingOut(t *testing.T) {
+	s, err := OpenState(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	happen := func() {
+		t.Helper()
+		if err := s.administered(t.Context(), audit.Administered{What: "test"}, "uid:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forward := func(c *collector) (*export.Export, error) {
+		return s.Forward(t.Context(), export.Syslog, "uid:7", func(context.Context) (Delivery, error) { return c, nil })
+	}
+	happen()
+	if _, err := s.Forward(t.Context(), export.Syslog, "uid:7", func(context.Context) (Delivery, error) { return nil, errors.New("no collector") }); err == nil {
+		t.Error("forwarded to nobody")
+	}
+	if size, _ := s.log.Size(t.Context()); size != 1 {
+		t.Errorf("the log tells of a delivery that never began: %d entries", size)
+	}
+	for _, c := range []*collector{{failWrite: true}, {failClose: true}} {
+		if _, err := forward(c); err == nil {
+			t.Error("a delivery that failed is taken")
+		}
+		if c.failWrite != c.abandoned || c.failClose != c.closed {
+			t.Errorf("%+v", c)
+		}
+	}
+	var last int64
+	for round := range 3 {
+		c := &collector{}
+		x, err := forward(c)
+		if err != nil || x == nil || x.From != last || !c.closed || strings.Count(c.String(), "\n") != int(x.To-x.From)+1 {
+			t.Fatalf("round %d: %+v %v", round, x, err)
+		}
+		last = x.To
+		if x, err := forward(&collector{}); x != nil || err != nil {
+			t.Errorf("nothing happened, and it is forwarded: %+v %v", x, err)
+		}
+		happen()
+	}
+	unlock, err := s.lockForward()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := forward(&collector{}); !errors.Is(err, ErrState) {
+		t.Errorf("two at a time: %v", err)
+	}
+	unlock()
+	// What a collector has of another history stops it, and stays for the auditor.
+	other, err := OpenState(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	signed, err := other.log.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.write(forwarded, []byte(signed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := forward(&collector{}); err == nil {
+		t.Error("another log's checkpoint is continued")
 	}
 }

@@ -58,6 +58,9 @@ func (c *Config) check(text []byte) error {
 	if err := c.checkPorts(text); err != nil {
 		return err
 	}
+	if err := c.checkSyslog(text); err != nil {
+		return err
+	}
 	return c.checkPaths(text)
 }
 

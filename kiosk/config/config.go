@@ -62,6 +62,13 @@
 //	[names]
 //	keep_months = 12                # names beside the log are erased after so many months, 1 to 72
 //
+//	[syslog]                        # where "pratique audit forward" sends the log, over TLS; off if left out
+//	server = "siem.example:6514"
+//	ca = "/etc/pratique/siem-ca.pem"       # who may vouch for it; the machine's own authorities do not count
+//	certificate = "/etc/pratique/siem.pem" # the station's own, if the collector wants one, and its key
+//	key = "/etc/pratique/siem.key"
+//	form = "cef"                    # or "dicom", for an audit record repository of IHE
+//
 // # Limits
 //
 // maxFile, maxText, the number of ports that a station has (localapi.MaxPorts), and those of devices, sources and classes
@@ -105,6 +112,7 @@ type Config struct {
 	Idle    time.Duration    // until a person at the screen is signed out; 0 is a minute
 	Tokens  Tokens
 	Names   Names
+	Syslog  Syslog
 
 	lines map[string]int // of the header of each class
 }
@@ -272,6 +280,7 @@ func Parse(text []byte) (Config, error) {
 		Names struct {
 			KeepMonths *int `toml:"keep_months"`
 		} `toml:"names"`
+		Syslog Syslog `toml:"syslog"`
 	}
 	meta, err := toml.Decode(string(text), &file)
 	if err != nil {
@@ -289,6 +298,7 @@ func Parse(text []byte) (Config, error) {
 	}
 	c := Config{Station: file.Station, Ports: file.Ports, Devices: file.Devices, Sources: file.Sources, Rules: Rules{Root: file.Rules.Root, Watch: file.Rules.Watch}, Classes: file.Classes,
 		Scan: Scan{RequireNamespaces: true, Deep: file.Scan.Deep, Workers: file.Scan.Workers}}
+	c.Syslog = file.Syslog
 	if set := file.Scan.RequireNamespaces; set != nil {
 		c.Scan.RequireNamespaces = *set
 	}

@@ -11,6 +11,7 @@ import (
 
 	"pratique/kiosk"
 	"pratique/kiosk/audit/export"
+	"pratique/kiosk/audit/forward"
 )
 
 // checkpointSuffix names the file beside an export that the next one continues from.
@@ -115,4 +116,38 @@ func readCheckpoint(name string) (string, error) {
 		return "", usagef("--from-checkpoint %s: %v", name, err)
 	}
 	return text, nil
+}
+
+// auditForward sends what is new in the log to the collector that the configuration names. It does so once: a timer calls it.
+func (p *program) auditForward(ctx context.Context, args []string) (int, error) {
+	set := p.flags("audit forward", "", "audit forward --config /etc/pratique/station.toml")
+	configFile, state := configFlag(set), stateFlag(set)
+	if err := parse(set, args, 0); err != nil {
+		return 0, err
+	}
+	cfg, err := loadConfig(*configFile)
+	if err != nil {
+		return 0, err
+	}
+	if cfg.Syslog.Server == "" {
+		return 0, usagef("audit forward: the configuration names no collector in [syslog], so nothing is sent")
+	}
+	form := export.Syslog
+	if cfg.Syslog.Form == "dicom" {
+		form = export.ATNASyslog
+	}
+	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
+		x, err := st.Forward(ctx, form, me(), func(ctx context.Context) (kiosk.Delivery, error) {
+			return forward.Dial(ctx, forward.Collector{Server: cfg.Syslog.Server, CA: cfg.Syslog.CA, Certificate: cfg.Syslog.Certificate, Key: cfg.Syslog.Key})
+		})
+		if err != nil {
+			return err
+		}
+		text := "nothing is new"
+		if x != nil {
+			text = fmt.Sprintf("entries %d to %d were taken by %s", x.From, x.To-1, cfg.Syslog.Server)
+		}
+		_, err = fmt.Fprintf(p.stderr, "pratique: %s\n", text)
+		return err
+	})
 }

@@ -6,7 +6,7 @@
 //	pratique clearance show ID | save --out DIR ID
 //	pratique rules status | install PATH | rollback | history | recall [--since TIME] [--until TIME] [--pack NAME[@VERSION]]
 //	pratique exceptions list | add --sha256 HASH --finding CHECK/RULE --reason WORD | confirm ID | remove ID
-//	pratique audit list | show | search | verify | export | checkpoint | cosign | disclose | erase | backup | restore
+//	pratique audit list | show | search | verify | export | forward | checkpoint | cosign | disclose | erase | backup | restore
 //	pratique keys new | request | show | rotate
 //	pratique trust key | init | edit | sign | publish | show | install
 //	pratique staff list | can NAME ACTION [CLASS] | lint | add | remove | pin | badge | key | sign | install
@@ -38,6 +38,7 @@ import (
 	"pratique/kiosk"
 	"pratique/kiosk/audit"
 	"pratique/kiosk/audit/export"
+	"pratique/kiosk/audit/forward"
 	"pratique/kiosk/config"
 	"pratique/kiosk/exception"
 	"pratique/kiosk/keys"
@@ -89,6 +90,7 @@ var verbs = []verb{
 	{"audit search", "search the log by date, verdict, operator, class, rule or hash", (*program).auditSearch},
 	{"audit verify", "prove that the log, a copy or an export was not changed", (*program).auditVerify},
 	{"audit export", "write the log as a table, a report, or in healthcare's own forms", (*program).auditExport},
+	{"audit forward", "send what is new in the log to the configured collector", (*program).auditForward},
 	{"audit checkpoint", "show the log's signed head, ask a witness, keep its signature", (*program).auditCheckpoint},
 	{"audit cosign", "sign a checkpoint as a witness, on a machine of your own", (*program).auditCosign},
 	{"audit disclose", "show the names of a session: two persons must ask", (*program).auditDisclose},
@@ -251,6 +253,8 @@ func (p *program) fail(err error) int {
 		hint = "pratique keys show says what is missing"
 	case errors.Is(err, export.ErrFormat), errors.Is(err, export.ErrItems), errors.Is(err, export.ErrBoth):
 		code, hint = exitUsage, "pratique audit export --help lists the forms"
+	case errors.Is(err, forward.ErrRefused):
+		hint = "what was not taken is sent again the next time; [syslog] in the configuration says where to and who vouches for it"
 	case errors.Is(err, export.ErrRewritten):
 		hint = "keep the checkpoint and the state folder as they are: the log that was signed then is not the log that is here"
 	case errors.Is(err, kiosk.ErrIncident):

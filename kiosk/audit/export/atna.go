@@ -193,3 +193,50 @@ func spanText(x *Export) string {
 	}
 	return fmt.Sprintf("entries %d to %d", x.From, x.To-1)
 }
+
+// atnaSyslog sends the messages of atna as DICOM PS3.15 section A.6 has it, which is IHE's transaction ITI-20: RFC 5424 with
+// the facility 10, MSGID "DICOM+RFC3881", and the XML behind a byte order mark.
+type atnaSyslog struct{ atna }
+
+func newATNASyslog(x *Export, w *bufio.Writer) form { return &atnaSyslog{atna{x: x, w: w}} }
+
+// Of PS3.15 A.6.2.
+const (
+	atnaFacility = 10
+	atnaID       = "DICOM+RFC3881"
+)
+
+func (a *atnaSyslog) begin() error { return nil }
+
+func (a *atnaSyslog) entry(r *Record) error { return a.send(a.last.next(r)) }
+
+func (a *atnaSyslog) end() error {
+	if err := a.send(a.last.next(nil)); err != nil {
+		return err
+	}
+	data, err := atnaExport(a.x)
+	if err != nil {
+		return err
+	}
+	return a.write(syslogNotice, a.x.Last, a.x.To, data)
+}
+
+func (a *atnaSyslog) send(h *held) error {
+	if h == nil {
+		return nil
+	}
+	data, err := atnaMessage(a.x.Origin, h)
+	if err != nil {
+		return err
+	}
+	severity := syslogNotice
+	if eventOf(h.record).outcome != success {
+		severity = syslogWarning
+	}
+	return a.write(severity, h.record.Time, h.record.Index+1, data)
+}
+
+func (a *atnaSyslog) write(severity int, at time.Time, sequence int64, message []byte) error {
+	a.w.WriteString(syslogLine(a.x.Origin, atnaFacility, severity, at, atnaID, sequence, "\uFEFF"+string(message)))
+	return a.w.WriteByte('\n')
+}

@@ -20,7 +20,7 @@
 //	atna     DICOM PS3.15 section A.5, audit messages in XML
 //	fhir     HL7 FHIR R4 AuditEvent, one a line
 //	ocsf     Open Cybersecurity Schema Framework 1.3.0, one event a line
-//	syslog   RFC 5424, with the message in Common Event Format
+//	syslog   RFC 5424, with the message in Common Event Format; "atna-syslog" with the messages of atna
 //
 // # Trust and limits
 //
@@ -60,6 +60,8 @@ const (
 	FHIR   Format = "fhir"
 	OCSF   Format = "ocsf"
 	Syslog Format = "syslog"
+	// ATNASyslog is the messages of ATNA in those of Syslog, for a repository of IHE.
+	ATNASyslog Format = "atna-syslog"
 )
 
 // form writes one export. The entries come in order, and behind the first verdict of a session its items. An error ends the
@@ -83,6 +85,8 @@ var forms = map[Format]struct {
 	FHIR:   {newFHIR, oddItems},
 	OCSF:   {newOCSF, oddItems},
 	Syslog: {newSyslog, oddItems},
+
+	ATNASyslog: {newATNASyslog, oddItems},
 }
 
 // items says which items a form has a place for.

@@ -228,6 +228,19 @@ func cutCEF(text string) (out []string) {
 	return append(out, text[begin:])
 }
 
+// The messages that a repository of IHE takes are those of atna, each in one of RFC 5424.
+func TestLinesForARepositoryAreMessagesToo(t *testing.T) {
+	r, x := busy(t)
+	messages := strings.Split(string(r.write(x, ATNA)), "\n")[2:]
+	for i, text := range strings.Split(strings.TrimSuffix(string(r.write(x, ATNASyslog)), "\n"), "\n") {
+		head, message, found := strings.Cut(text, " \uFEFF")
+		m := syslogForm.FindStringSubmatch(head + " ")
+		if !found || m == nil || m[5] != atnaID || m[1] != "85" && m[1] != "84" || message != messages[i] {
+			t.Fatalf("line %d: %s", i, text)
+		}
+	}
+}
+
 // A spreadsheet finds no formula in any cell, and every reader of RFC 4180 the same cells.
 func TestT09_TablesRunNothing(t *testing.T) {
 	r := newRig(t)

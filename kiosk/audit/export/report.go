@@ -187,7 +187,8 @@ func (r *pages) title(s *sheet, from, to time.Time) {
 	}
 	s.y += 56
 	s.say(8.5, faint, fmt.Sprintf("A verdict is for one class of equipment; a session has one for each class that was asked for. %s files and %s were read. "+
-		"Persons and files are pseudonyms: no name from a medium is in the log's entries or in this report.", utoa(r.s.files), size(int64(r.s.bytes))))
+		"People and files are pseudonyms: no name from a medium is in the log's entries or in this report. Tables have the first eight "+
+		"digits of sessions and people.", utoa(r.s.files), size(int64(r.s.bytes))))
 	if r.s.overrides > 0 {
 		s.say(9, verdictOk[notCleared], fmt.Sprintf("%d of the clearances are OVERRIDES: two people let through what was not cleared.", r.s.overrides))
 	}
@@ -273,7 +274,7 @@ var tableColumns = []struct {
 	x     float64
 	width float64
 	font  pdf.Font
-}{{"Time (UTC)", 0, 88, pdf.Sans}, {"Entry", 88, 38, pdf.Sans}, {"Session", 126, 46, pdf.Mono}, {"What", 172, 190, pdf.Sans}, {"People", 362, 138, pdf.Mono}}
+}{{"Time (UTC)", 0, 88, pdf.Sans}, {"Entry", 88, 40, pdf.Sans}, {"Session", 128, 50, pdf.Mono}, {"What", 178, 232, pdf.Sans}, {"People", 410, 90, pdf.Mono}}
 
 // table lists the latest of something.
 func table(s *sheet, title string, l latest) {
@@ -305,11 +306,7 @@ func table(s *sheet, title string, l latest) {
 			s.page.Box(margin, s.y, textWidth, lineHeight, shade)
 		}
 		for j, c := range tableColumns {
-			size := 7.8
-			if c.font == pdf.Mono {
-				size = 6.6 // two pseudonyms beside each other
-			}
-			s.page.Text(margin+c.x, s.y+9, c.font, size, ink, c.font.Cut(size, c.width-5, cells[j]))
+			s.page.Text(margin+c.x, s.y+9, c.font, 7.8, ink, c.font.Cut(7.8, c.width-5, cells[j]))
 		}
 		s.y += lineHeight
 	}

@@ -237,9 +237,9 @@ func (l *latest) add(r *Record) {
 		copy(l.rows, l.rows[1:])
 		l.rows = l.rows[:maxLatest-1]
 	}
-	session := ""
-	if r.Session != "" {
-		session = r.Session[:8]
-	}
-	l.rows = append(l.rows, []string{r.Time.Format("2006-01-02 15:04:05"), itoa(r.Index), session, r.Text, strings.TrimSpace(r.Person + " " + r.Second)})
+	l.rows = append(l.rows, []string{r.Time.Format("2006-01-02 15:04:05"), itoa(r.Index), short(r.Session), r.Text,
+		strings.TrimSpace(short(r.Person) + " " + short(r.Second))})
 }
+
+// short is what a table has of a session or a pseudonym: enough to find it in another form.
+func short(digits string) string { return digits[:min(8, len(digits))] }

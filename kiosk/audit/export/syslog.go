@@ -41,12 +41,12 @@ var cefSeverity = map[int]int{syslogError: 8, syslogWarning: 6, syslogNotice: 3,
 
 func (s *syslog) begin() error { return nil }
 
-func (s *syslog) entry(r *Record) error { return s.write(SyslogEntry(s.x.Origin, r)) }
+func (s *syslog) entry(r *Record) error { return s.write(syslogEntry(s.x.Origin, r)) }
 
 func (s *syslog) item(r *Record, it *Item) error { return s.write(syslogItem(s.x.Origin, r, it)) }
 
 func (s *syslog) end() error {
-	return s.write(SyslogCheckpoint(s.x.Origin, s.x.From, s.x.To, s.x.Last, s.x.Checkpoint))
+	return s.write(syslogCheckpoint(s.x.Origin, s.x.From, s.x.To, s.x.Last, s.x.Checkpoint))
 }
 
 func (s *syslog) write(message string) error {
@@ -54,8 +54,8 @@ func (s *syslog) write(message string) error {
 	return s.w.WriteByte('\n')
 }
 
-// SyslogEntry is an entry as one message.
-func SyslogEntry(origin string, r *Record) string {
+// syslogEntry is an entry as one message.
+func syslogEntry(origin string, r *Record) string {
 	severity := syslogInfo
 	switch e := eventOf(r); {
 	case e.outcome == serious:
@@ -72,7 +72,7 @@ func SyslogEntry(origin string, r *Record) string {
 	if n := r.Counts; n != nil {
 		ext = append(ext, labelled("cn", []detail{{"files", fmt.Sprint(n.Files)}, {"findings", fmt.Sprint(n.Findings)}})...)
 	}
-	return syslogLine(origin, severity, r.Time, r.Kind, r.Index+1, cef(r.Kind, r.Text, cefSeverity[severity], ext))
+	return syslogLine(origin, syslogAudit, severity, r.Time, r.Kind, r.Index+1, cef(r.Kind, r.Text, cefSeverity[severity], ext))
 }
 
 func syslogItem(origin string, r *Record, it *Item) string {
@@ -88,18 +88,18 @@ func syslogItem(origin string, r *Record, it *Item) string {
 	ext := []detail{{"rt", fmt.Sprint(r.Time.UnixMilli())}, {"externalId", fmt.Sprintf("%d.%d", r.Index, it.Seq)}, {"fname", it.Name},
 		{"fsize", fmt.Sprint(it.Size)}, {"fileHash", it.SHA256}, {"fileType", it.Type}, {"outcome", it.Outcome}}
 	ext = append(ext, labelled("cs", []detail{{"session", r.Session}, {"class", r.Class}})...)
-	return syslogLine(origin, severity, r.Time, "item", r.Index+1, cef("item", text, cefSeverity[severity], ext))
+	return syslogLine(origin, syslogAudit, severity, r.Time, "item", r.Index+1, cef("item", text, cefSeverity[severity], ext))
 }
 
-// SyslogCheckpoint is the message that ends a run of entries: a collector that keeps it is a witness of the log.
-func SyslogCheckpoint(origin string, from, to int64, at time.Time, signed string) string {
+// syslogCheckpoint is the message that ends a run of entries: a collector that keeps it is a witness of the log.
+func syslogCheckpoint(origin string, from, to int64, at time.Time, signed string) string {
 	note := base64.StdEncoding.EncodeToString([]byte(signed)) // its last line begins with a dash that is not ASCII
 	ext := append([]detail{{"cnt", fmt.Sprint(to - from)}}, labelled("cs", []detail{{"checkpoint-base64", note}})...)
 	text := fmt.Sprintf("checkpoint of %d entries", to)
-	return syslogLine(origin, syslogNotice, at, "checkpoint", to, cef("checkpoint", text, cefSeverity[syslogNotice], ext))
+	return syslogLine(origin, syslogAudit, syslogNotice, at, "checkpoint", to, cef("checkpoint", text, cefSeverity[syslogNotice], ext))
 }
 
-func syslogLine(origin string, severity int, at time.Time, kind string, sequence int64, message string) string {
+func syslogLine(origin string, facility, severity int, at time.Time, kind string, sequence int64, message string) string {
 	if at.IsZero() {
 		at = time.Unix(0, 0)
 	}
@@ -107,7 +107,7 @@ func syslogLine(origin string, severity int, at time.Time, kind string, sequence
 	if sequence > 0 && sequence <= math.MaxInt32 {
 		meta = fmt.Sprintf(`[meta sequenceId="%d"]`, sequence)
 	}
-	return fmt.Sprintf(`<%d>1 %s %s pratique - %s %s[origin software="pratique"][timeQuality tzKnown="1" isSynced="0"] %s`, syslogAudit*8+severity,
+	return fmt.Sprintf(`<%d>1 %s %s pratique - %s %s[origin software="pratique"][timeQuality tzKnown="1" isSynced="0"] %s`, facility*8+severity,
 		at.UTC().Format("2006-01-02T15:04:05.000000Z"), hostname(origin), kind, meta, message)
 }
 
