@@ -13,7 +13,7 @@ import (
 	"pratique/scanner/report"
 )
 
-var manyItems = flag.Int("export-items", 100_000, "items of the medium that is exported; the nightly run takes a million")
+var manyItems = flag.Int("export-items", 20_000, "items of the medium that is exported; the nightly run takes a million")
 
 // maxExportHeap is what an export may hold at a time, whatever the log is: a batch of items, and what a form counts.
 const maxExportHeap = 24 << 20
