@@ -28,7 +28,7 @@ var plan = map[string][]string{
 	"kiosk/exception":    {"kiosk/audit", "rules", "rules/feed", "scanner/report"},
 	"kiosk/localapi":     {"scanner/frame", "golang.org/x/sys"},
 	"kiosk/pratique":     {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "scanner/report", "golang.org/x/mod", "golang.org/x/sys", "golang.org/x/term", "kiosk/audit/export", "kiosk/audit/forward"},
-	"kiosk/pratiqued":    {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys"},
+	"kiosk/pratiqued":    {"kiosk", "kiosk/audit", "kiosk/clearance", "kiosk/config", "kiosk/exception", "kiosk/keys", "kiosk/localapi", "kiosk/source", "kiosk/staff", "kiosk/usb", "rules", "rules/baseline", "rules/pack", "golang.org/x/sys", "kiosk/audit/export"},
 	"kiosk/source":       {"golang.org/x/sys", "github.com/fsnotify/fsnotify"},
 	"kiosk/staff":        {"golang.org/x/crypto", "golang.org/x/sys", "github.com/BurntSushi/toml"},
 	"kiosk/trial":        {"rules", "scanner/report"},

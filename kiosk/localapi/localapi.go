@@ -15,6 +15,8 @@
 //	status     the State
 //	subscribe  the State at once, and again whenever it has changed, ten times a second at most, until the client hangs up
 //	sessions   the latest sessions of the log, newest first, max of them
+//	export     an Export's bytes in order, as the Data of as many replies as it takes, and a last one with Exported. There is one
+//	           export at a time
 //	issue      an Answer: the verdict on the medium in port for class and, if it is cleared, the clearance. It comes once
 //	           the scan is over. A person who may not clear media for the class gets an error, and the log an entry
 //	eject      an empty Reply, once the medium's session is over
@@ -257,6 +259,7 @@ const (
 	VerbStatus    Verb = "status"
 	VerbSubscribe Verb = "subscribe"
 	VerbSessions  Verb = "sessions"
+	VerbExport    Verb = "export"
 	VerbIssue     Verb = "issue"
 	VerbEject     Verb = "eject"
 	VerbInstall   Verb = "install"
@@ -295,6 +298,7 @@ type Request struct {
 	Order   string `cbor:"10,keyasint,omitempty"`
 	Reason  string `cbor:"11,keyasint,omitempty"` // of OverrideReasons, or a word for an incident
 
+	Export    *Export   `cbor:"30,keyasint,omitempty"`
 	Disclose  *Disclose `cbor:"12,keyasint,omitempty"`
 	Since     string    `cbor:"13,keyasint,omitempty"` // a time
 	Search    *Search   `cbor:"14,keyasint,omitempty"`
@@ -330,12 +334,22 @@ const MaxNames = 192 << 10
 // fields are what a verb takes, a letter each: port, class, max, (f)older's path, number, (s)ecret, c(o)mpany, (w)ork order,
 // reason, since (t). What is a capital may be left out.
 var fields = map[Verb]string{
+	VerbExport: "",
+
 	VerbStatus: "", VerbSubscribe: "", VerbSessions: "M", VerbIssue: "pc", VerbEject: "p", VerbInstall: "FP", VerbEnd: "",
 	VerbBegin: "rt", VerbOverride: "pcr", VerbSignIn: "Ns", VerbSignOut: "", VerbStay: "", VerbGuest: "ow", VerbDisclose: "", VerbClock: "", VerbSearch: "",
 }
 
 // check holds a request against the protocol: what a verb does not take must not be there.
 func (r *Request) check() error {
+	if (r.Verb == VerbExport) != (r.Export != nil) {
+		return fmt.Errorf("%s: a field too many or too few", r.Verb)
+	}
+	if r.Export != nil {
+		if err := r.Export.check(); err != nil {
+			return err
+		}
+	}
 	if about, err := r.checkException(); about {
 		return err
 	}
@@ -379,6 +393,8 @@ type Reply struct {
 	Error    *Error    `cbor:"2,keyasint,omitempty"`
 	State    *State    `cbor:"3,keyasint,omitempty"`
 	Sessions []Session `cbor:"4,keyasint,omitempty"`
+	Data     []byte    `cbor:"30,keyasint,omitempty"` // of an export
+	Exported *Exported `cbor:"31,keyasint,omitempty"`
 	Answer   *Answer   `cbor:"5,keyasint,omitempty"`
 	Over     bool      `cbor:"6,keyasint,omitempty"`
 	Pack     *Pack     `cbor:"7,keyasint,omitempty"`
@@ -417,6 +433,8 @@ const (
 	CodeRemoved  = "removed"   // the medium was pulled, or the session ended
 	CodeNotReady = "not-ready" // the station clears nothing at the moment
 	CodePack     = "pack-refused"
+	CodeExport   = "export-refused"
+	CodeHistory  = "log-rewritten"
 	CodeSignIn   = "sign-in"   // nobody has this number or badge and this PIN
 	CodeSlow     = "slow-down" // too many wrong PINs: the State says when the next one is looked at
 	CodeOverride = "no-override"

@@ -187,14 +187,14 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
-	verbs := []Request{{Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
+	verbs := []Request{{Verb: VerbExport, Export: &Export{Form: "csv"}}, {Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},
 		{Verb: VerbInstall, Path: "/media/stick"}, {Verb: VerbInstall, Port: "p"}, {Verb: VerbEnd}, {Verb: VerbBegin, Reason: "drill", Since: "2026-11-22T08:00:00Z"},
 		{Verb: VerbOverride, Port: "p", Class: "c", Reason: "drill"}, {Verb: VerbSignIn, PIN: "1"},
 		{Verb: VerbSignOut}, {Verb: VerbStay}, {Verb: VerbGuest, Company: "Acme", Order: "WO-1"},
 		{Verb: VerbClock}, {Verb: VerbSearch, Search: &Search{Max: 5}}, {Verb: VerbDisclose, Disclose: &Disclose{Session: "5e", Entry: -1, Reason: "test"}}}
 	for role, may := range map[Roles]string{
 		0: "", RoleScreen: "status subscribe issue eject override sign-in sign-out stay guest", RoleStaff: "status subscribe issue eject override",
-		RoleSecurity: "status subscribe sessions install begin-incident end-incident disclose", RoleAudit: "status subscribe sessions disclose search",
+		RoleSecurity: "status subscribe sessions install begin-incident end-incident disclose", RoleAudit: "status subscribe sessions disclose export search",
 		RoleAdmin: "status subscribe sessions eject install begin-incident end-incident disclose accept-clock search",
 		1 << 7:    "",
 	} {
@@ -202,6 +202,7 @@ func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 		h := Handler{
 			Roles:    func(Peer) Roles { return role },
 			Sessions: func(context.Context, int) ([]Session, error) { done.Add(1); return nil, nil },
+			Export:   func(context.Context, Peer, Export, io.Writer) (Exported, error) { done.Add(1); return Exported{}, nil },
 			Issue:    func(context.Context, Peer, string, string) (Answer, error) { done.Add(1); return Answer{}, nil },
 			Eject:    func(context.Context, Peer, string) error { done.Add(1); return nil },
 			Install:  func(context.Context, string, string) (Pack, error) { done.Add(1); return Pack{}, nil },

@@ -37,6 +37,7 @@ var allowed = map[Verb]Roles{
 	VerbStatus:    RoleScreen | RoleStaff | RoleSecurity | RoleAudit | RoleAdmin,
 	VerbSubscribe: RoleScreen | RoleStaff | RoleSecurity | RoleAudit | RoleAdmin,
 	VerbSessions:  RoleSecurity | RoleAudit | RoleAdmin,
+	VerbExport:    RoleAudit,
 	VerbIssue:     RoleScreen | RoleStaff, // and only for a person that the roster lets clear media for the class
 	VerbEject:     RoleScreen | RoleStaff | RoleAdmin,
 	VerbInstall:   RoleSecurity | RoleAdmin, // a pack proves itself; who brings it gains nothing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -43,6 +44,7 @@ type Handler struct {
 	Clock    func(ctx context.Context, peer Peer) error
 	Search   func(ctx context.Context, what Search) (found []byte, more bool, err error)
 	Disclose func(ctx context.Context, peer Peer, roles Roles, what Disclose) (names []byte, err error)
+	Export   func(ctx context.Context, peer Peer, what Export, to io.Writer) (Exported, error)
 	Failed   func(error) // told of errors that clients do not see; may be nil
 
 	Exceptions func(ctx context.Context, max int) ([]Exception, error)
@@ -318,6 +320,11 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 			reply.Found, reply.More, err = h.Search(ctx, *r.Search)
 		case VerbDisclose:
 			reply.Names, err = h.Disclose(ctx, c.peer, c.roles, *r.Disclose)
+		case VerbExport:
+			var done Exported
+			if done, err = h.Export(ctx, c.peer, *r.Export, &chunks{c, r.ID}); err == nil {
+				reply.Exported = &done
+			}
 		case VerbOverride:
 			var answer Answer
 			if answer, err = h.Override(ctx, c.peer, r.Port, r.Class, r.Reason); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -12,6 +13,13 @@ import (
 	"pratique/kiosk"
 	"pratique/kiosk/audit/export"
 	"pratique/kiosk/audit/forward"
+	"pratique/kiosk/localapi"
+)
+
+// The hints are the same whether the log was read here or by the daemon.
+const (
+	exportHint    = "pratique audit export --help lists the forms and what they take"
+	rewrittenHint = "keep the checkpoint and the state folder as they are: the log that was signed then is not the log that is here"
 )
 
 // checkpointSuffix names the file beside an export that the next one continues from.
@@ -45,13 +53,37 @@ func (p *program) auditExport(ctx context.Context, args []string) (int, error) {
 			return 0, err
 		}
 	}
+	c, err := ask(ctx, *state)
+	switch {
+	case err == nil: // the kernel tells the daemon who asks
+		defer c.Close()
+		return exitOK, p.export(*out, func(to io.Writer) (localapi.Exported, error) {
+			return c.Export(ctx, localapi.Export{Form: *format, Since: unixOrZero(opts.Since), Until: unixOrZero(opts.Until), After: opts.After, Items: opts.AllItems}, to)
+		})
+	case !errors.Is(err, localapi.ErrNoDaemon):
+		return 0, err
+	}
 	return exitOK, withState(ctx, *state, func(st *kiosk.State) error {
-		return p.export(ctx, st, export.Format(*format), opts, *out)
+		return p.export(*out, func(to io.Writer) (localapi.Exported, error) {
+			x, sum, err := st.Export(ctx, export.Format(*format), opts, me(), to)
+			if err != nil {
+				return localapi.Exported{}, err
+			}
+			return localapi.Exported{From: x.From, To: x.To, Items: sum.Items, Bytes: sum.Bytes, SHA256: sum.SHA256.String(), Checkpoint: x.Checkpoint}, nil
+		})
 	})
 }
 
-// export writes to standard output or into a new file, and says what it was.
-func (p *program) export(ctx context.Context, st *kiosk.State, form export.Format, opts export.Options, out string) error {
+// unixOrZero is a time as the daemon is told it.
+func unixOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// export writes to standard output or into a new file what take gives, and says what it was.
+func (p *program) export(out string, take func(io.Writer) (localapi.Exported, error)) error {
 	to, done := p.stdout, func(failed error) error { return failed }
 	if out != "-" {
 		f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -73,7 +105,7 @@ func (p *program) export(ctx context.Context, st *kiosk.State, form export.Forma
 			return failed
 		}
 	}
-	x, sum, err := st.Export(ctx, form, opts, me(), to)
+	x, err := take(to)
 	if err := done(err); err != nil {
 		return err
 	}
@@ -86,8 +118,8 @@ func (p *program) export(ctx context.Context, st *kiosk.State, form export.Forma
 	if x.To > x.From {
 		entries = fmt.Sprintf("entries %d to %d", x.From, x.To-1)
 	}
-	_, err = fmt.Fprintf(p.stderr, "pratique: %s, %s, %s, sha256 %s, under the checkpoint of %d entries\n", entries, count(sum.Items, "item", "items"),
-		size(sum.Bytes), sum.SHA256, x.To)
+	_, err = fmt.Fprintf(p.stderr, "pratique: %s, %s, %s, sha256 %s, under the checkpoint of %d entries\n", entries, count(x.Items, "item", "items"),
+		size(x.Bytes), x.SHA256, x.To)
 	return err
 }
 

@@ -240,6 +240,12 @@ func (p *program) fail(err error) int {
 			code = exitCouldNotCheck
 		}
 		hint = "pratique status shows the ports"
+		switch refused.Code {
+		case localapi.CodeExport:
+			code, hint = exitUsage, exportHint
+		case localapi.CodeHistory:
+			hint = rewrittenHint
+		}
 		if refused.Code == localapi.CodeDenied {
 			hint = "the station's roster says who may ask for what; Unix groups, who may look after the station"
 		}
@@ -251,12 +257,12 @@ func (p *program) fail(err error) int {
 		hint = "pratique staff lint --roster FILE says what is wrong with it; nobody may do what no sound roster says"
 	case errors.Is(err, kiosk.ErrNotEnrolled):
 		hint = "pratique keys show says what is missing"
-	case errors.Is(err, export.ErrFormat), errors.Is(err, export.ErrItems), errors.Is(err, export.ErrBoth):
-		code, hint = exitUsage, "pratique audit export --help lists the forms"
+	case errors.Is(err, export.ErrFormat), errors.Is(err, export.ErrItems), errors.Is(err, export.ErrBoth), errors.Is(err, export.ErrCheckpoint):
+		code, hint = exitUsage, exportHint
 	case errors.Is(err, forward.ErrRefused):
 		hint = "what was not taken is sent again the next time; [syslog] in the configuration says where to and who vouches for it"
 	case errors.Is(err, export.ErrRewritten):
-		hint = "keep the checkpoint and the state folder as they are: the log that was signed then is not the log that is here"
+		hint = rewrittenHint
 	case errors.Is(err, kiosk.ErrIncident):
 		hint = "pratique incident end, by two people, ends it"
 	case errors.Is(err, localapi.ErrNoDaemon):

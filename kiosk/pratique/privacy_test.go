@@ -269,7 +269,8 @@ func stationOfWard(t *testing.T, w *ward, s *searcher, desk, state string) func(
 			return true
 		})
 	}
-	s.noneBelow(t, state) // with all that a running station has open
+	kept(t, s, desk, 0, "pratique", "audit", "export", "--state", state, "--format", "csv") // through the daemon
+	s.noneBelow(t, state)                                                                   // with all that a running station has open
 	return journal.Bytes
 }
 

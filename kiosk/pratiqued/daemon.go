@@ -41,6 +41,8 @@ type daemon struct {
 	packs   rulePacks
 	clock   *kiosk.ClockWatch
 	lost    chan error // what the station cannot go on without
+
+	exporting sync.Mutex // held while an auditor takes entries out
 }
 
 // run is the daemon's life. It returns nil after ctx ended, and not before everything that it started has.
@@ -81,7 +83,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, Begin: d.beginIncident, End: d.endIncident, Disclose: d.disclose,
 		Override: d.override, SignIn: d.signIn, SignOut: d.desk.SignOut, Stay: d.desk.Stay, Guest: d.guest,
 		Clock: d.acceptClock, Search: d.search, Exceptions: d.exceptions, Except: d.propose, Confirm: d.confirm, Remove: d.remove,
-		Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
+		Export: d.export, Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name
 	if name == "" {
 		name = d.state.Key().Issuer

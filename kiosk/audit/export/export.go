@@ -114,7 +114,9 @@ var (
 	ErrBoth   = errors.New("an export begins either at a time or behind a checkpoint")
 	// ErrRewritten says that a checkpoint that left the station is not of this log's history.
 	ErrRewritten = errors.New("the log is not the one that the checkpoint was signed for")
-	errChanged   = errors.New("the log gave two answers to one question")
+	// ErrCheckpoint says that what should be a checkpoint of this log is none.
+	ErrCheckpoint = errors.New("it is no checkpoint of this log")
+	errChanged    = errors.New("the log gave two answers to one question")
 )
 
 // Options choose the entries. The zero value is the whole log.
@@ -163,7 +165,7 @@ func Plan(ctx context.Context, log *audit.Reader, opts Options) (*Export, error)
 			return nil, ErrBoth
 		}
 		if after, err = log.Accept(opts.After); err != nil {
-			return nil, fmt.Errorf("export: %w", err)
+			return nil, fmt.Errorf("export: %w: %w", ErrCheckpoint, err)
 		}
 		from, x.After = after.Size, true
 		if size, err := log.Size(ctx); err != nil {
