@@ -415,8 +415,8 @@ type Exported struct {
 	To     int64  `cbor:"3,keyasint" json:"to"`     // one after the last
 	SHA256 Digest `cbor:"4,keyasint" json:"sha256"` // of the file that left
 	// Items is how many rows of items it has, Person who took it. Entries of programs that came before these have neither.
-	Items  uint64    `cbor:"5,keyasint,omitempty" json:"items"`
-	Person Pseudonym `cbor:"6,keyasint,omitzero" json:"person"`
+	Items  uint64    `cbor:"5,keyasint,omitempty" json:"items,omitempty"`
+	Person Pseudonym `cbor:"6,keyasint,omitzero" json:"person,omitzero"`
 }
 
 // Verified says that the log was checked.

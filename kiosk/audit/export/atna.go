@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
@@ -90,7 +91,7 @@ const (
 	auditLogName     = "Security Audit Log" // A.5.3.2 fixes it
 )
 
-func (a *atna) begin() error {
+func (a *atna) begin(context.Context) error {
 	_, err := a.w.WriteString(xml.Header + "<AuditMessages>\n")
 	return err
 }
@@ -206,7 +207,7 @@ const (
 	atnaID       = "DICOM+RFC3881"
 )
 
-func (a *atnaSyslog) begin() error { return nil }
+func (a *atnaSyslog) begin(context.Context) error { return nil }
 
 func (a *atnaSyslog) entry(r *Record) error { return a.send(a.last.next(r)) }
 

@@ -118,12 +118,13 @@ func split(p *pdf.Page, a area, classes []string, s *stats) float64 {
 	return y - a.y
 }
 
-// ages draws how many days ago the rule pack in force had been put in force, over the period: a saw whose teeth are new packs.
-func ages(p *pdf.Page, a area, packs []packChange, from, to time.Time) {
+// ages draws how many days ago the rule pack in force had been put in force, over the period as far as it is known: a saw whose
+// teeth are new packs.
+func ages(p *pdf.Page, a area, packs []packChange, from, to, known time.Time) {
 	length := to.Sub(from).Hours() / 24
 	oldest := 1.0
 	for i, c := range packs {
-		end := to
+		end := known
 		if i+1 < len(packs) {
 			end = packs[i+1].at
 		}
@@ -146,7 +147,7 @@ func ages(p *pdf.Page, a area, packs []packChange, from, to time.Time) {
 	}
 	var points [][2]float64
 	for i, c := range packs {
-		begin, end := c.at, to
+		begin, end := c.at, known
 		if begin.Before(from) {
 			begin = from
 		}
@@ -171,6 +172,7 @@ func ages(p *pdf.Page, a area, packs []packChange, from, to time.Time) {
 
 // scale chooses the lines of an axis up to at least top: at most five steps of 1, 2 or 5 and zeros.
 func scale(top uint64) (step uint64, ticks int) {
+	top = min(top, 1<<60) // beyond what is counted here; the arithmetic below holds
 	for base := uint64(1); ; base *= 10 {
 		for _, step := range []uint64{base, 2 * base, 5 * base} {
 			if n := (top + step - 1) / step; n <= 5 {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ var csvColumns = []string{"record", "index", "time", "kind", "session", "person"
 	"vendor", "product", "rules", "rules_digest", "content", "files", "directories", "streams", "members", "findings", "about", "what",
 	"number", "digest", "clock_behind", "item", "volume", "item_kind", "name", "size", "sha256", "type", "outcome", "found", "text"}
 
-func (c *csvTable) begin() error {
+func (c *csvTable) begin(context.Context) error {
 	c.w.WriteString(strings.Join(csvColumns, ",") + "\r\n")
 	text := fmt.Sprintf("log %s entries %d to before %d", c.x.Origin, c.x.From, c.x.To)
 	if !c.x.Since.IsZero() {

@@ -51,7 +51,7 @@ type event struct {
 
 func eventOf(r *Record) event {
 	e := event{securityAlert, []code{own(r.Kind)}, "E", success}
-	refused := len(r.Codes) > 0 // or asked for with a reason, which only some kinds have
+	why := len(r.Codes) > 0
 	switch r.Kind {
 	case "read", "exported", "verified", "disclosed":
 		e.id, e.action = auditLogUsed, "R"
@@ -72,7 +72,7 @@ func eventOf(r *Record) event {
 		}
 	case "pack":
 		e.types = append(e.types, softwareConfig)
-		if refused {
+		if why { // only a pack that was refused says why
 			e.outcome = minor
 		}
 	case "administered", "exception", "erased":
@@ -80,7 +80,7 @@ func eventOf(r *Record) event {
 	case "override":
 		e.types = append(e.types, overrideStarted)
 	case "issuing":
-		if refused { // the reason of an override
+		if why { // only an override has a reason
 			e.types = append(e.types, overrideStarted)
 		}
 	}

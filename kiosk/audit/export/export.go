@@ -30,7 +30,7 @@
 // audit.VerifyExport and "audit verify" check, and this package does not.
 //
 // Memory does not grow with the log: entries and items are read some at a time, and the report counts instead of collecting.
-// Only the sessions whose items were written are remembered, some 100 bytes each until they end.
+// Only the sessions that have had a verdict are remembered, some 100 bytes each until they end.
 package export
 
 import (
@@ -67,7 +67,7 @@ const (
 // form writes one export. The entries come in order, and behind the first verdict of a session its items. An error ends the
 // export.
 type form interface {
-	begin() error
+	begin(context.Context) error
 	entry(*Record) error
 	item(*Record, *Item) error
 	end() error
@@ -149,12 +149,6 @@ type Sum struct {
 // Plan chooses the entries and proves their place in the log. It is ErrRewritten if the log does not continue opts.After.
 func Plan(ctx context.Context, log *audit.Reader, opts Options) (*Export, error) {
 	x := &Export{Since: opts.Since.UTC(), Until: opts.Until.UTC(), log: log, all: opts.AllItems, sums: map[Format]Sum{}}
-	if opts.Since.IsZero() {
-		x.Since = time.Time{}
-	}
-	if opts.Until.IsZero() {
-		x.Until = time.Time{}
-	}
 	from, to, err := log.Period(ctx, opts.Since, opts.Until)
 	if err != nil {
 		return nil, fmt.Errorf("export: %w", err)
@@ -175,9 +169,7 @@ func Plan(ctx context.Context, log *audit.Reader, opts Options) (*Export, error)
 		}
 		to = max(to, from)
 	}
-	if to == 0 { // to audit.Reader it means the end
-		return x, x.empty(ctx)
-	}
+	// Of an empty log this is all that it has by then, since 0 means the end.
 	if x.Span, err = log.Span(ctx, from, to); err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
@@ -187,21 +179,6 @@ func Plan(ctx context.Context, log *audit.Reader, opts Options) (*Export, error)
 		}
 	}
 	return x, x.times(ctx)
-}
-
-// empty proves the export of no entries at the beginning of the log.
-func (x *Export) empty(ctx context.Context) (err error) {
-	size, err := x.log.Size(ctx)
-	if err == nil && size > 0 {
-		return errors.New("export: nothing happened before that time")
-	}
-	if err == nil {
-		x.Span, err = x.log.Span(ctx, 0, 0)
-	}
-	if err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	return nil
 }
 
 // times reads when the first entry was made and the last.
@@ -237,7 +214,7 @@ func (x *Export) Sum(ctx context.Context, f Format) (Sum, error) {
 	return s, err
 }
 
-// WriteTo writes the export. The bytes are those of Sum, or it is an error at their end.
+// Write writes the export. The bytes are those of Sum, or it is an error at their end.
 func (x *Export) Write(ctx context.Context, f Format, to io.Writer) (Sum, error) {
 	want, err := x.Sum(ctx, f)
 	if err != nil {
@@ -286,7 +263,7 @@ func (x *Export) write(ctx context.Context, name Format, to io.Writer) (Sum, err
 		return Sum{}, fmt.Errorf("export: %w", err)
 	}
 	w := &walk{x: x, form: f, tree: tree, items: x.all || kind.items&oddItems != 0, done: map[audit.ID]bool{}}
-	err = f.begin()
+	err = f.begin(ctx)
 	for at := x.From; err == nil && at < x.To; at += entryBatch {
 		err = w.entries(ctx, at, min(at+entryBatch, x.To))
 	}
@@ -312,7 +289,7 @@ type walk struct {
 	tree  *audit.Follower
 	items bool
 	rows  uint64
-	done  map[audit.ID]bool // sessions whose items were written
+	done  map[audit.ID]bool // sessions that had a verdict and have not ended
 }
 
 func (w *walk) entries(ctx context.Context, from, to int64) error {
@@ -331,20 +308,20 @@ func (w *walk) entries(ctx context.Context, from, to int64) error {
 		if err != nil {
 			return err
 		}
-		if err := w.form.entry(r); err != nil {
-			return err
-		}
 		switch s.Kind {
-		case audit.KindDecided: // the further verdicts of a session are about the same items
-			if w.items && !w.done[s.Session] {
-				w.done[s.Session] = true
-				err = w.sessionItems(ctx, r)
-			}
+		case audit.KindDecided: // the further verdicts of a session are about the same scan
+			r.First = !w.done[s.Session]
+			w.done[s.Session] = true
 		case audit.KindRemoved, audit.KindAborted, audit.KindFailed:
 			delete(w.done, s.Session)
 		}
-		if err != nil {
+		if err := w.form.entry(r); err != nil {
 			return err
+		}
+		if w.items && r.First {
+			if err := w.sessionItems(ctx, r); err != nil {
+				return err
+			}
 		}
 	}
 	return ctx.Err()
@@ -357,7 +334,7 @@ func (w *walk) sessionItems(ctx context.Context, r *Record) error {
 			return err
 		}
 		for _, row := range rows {
-			if err := w.form.item(r, newItem(r, row)); err != nil {
+			if err := w.form.item(r, newItem(row)); err != nil {
 				return err
 			}
 			w.rows++

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"fmt"
 )
@@ -100,7 +101,7 @@ type fhirResource struct {
 	Entity []fhirObject `json:"entity"`
 }
 
-func (f *fhir) begin() error { return nil }
+func (f *fhir) begin(context.Context) error { return nil }
 
 func (f *fhir) entry(r *Record) error { return f.told(f.last.next(r)) }
 

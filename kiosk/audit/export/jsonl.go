@@ -3,6 +3,7 @@ package export
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,7 +22,7 @@ type jsonl struct {
 
 func newJSONL(x *Export, w *bufio.Writer) form { return &jsonl{x, w} }
 
-func (j *jsonl) begin() error { return line(j.w, j.x.Span) }
+func (j *jsonl) begin(context.Context) error { return line(j.w, j.x.Span) }
 
 func (j *jsonl) entry(r *Record) error { return line(j.w, r.entry) }
 

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -69,7 +70,7 @@ var ocsfSeverities = map[int]string{ocsfInfo: "Informational", ocsfLow: "Low", o
 // fields are the attributes of an event or object; encoding/json sorts them, so that they are always in one order.
 type fields map[string]any
 
-func (o *ocsf) begin() error { return nil }
+func (o *ocsf) begin(context.Context) error { return nil }
 
 func (o *ocsf) entry(r *Record) error {
 	o.last = r

@@ -30,11 +30,11 @@ type Record struct {
 	Medium  *Medium  // of "attached" and "refused"
 	Rules   Rules    // rule pack in force
 	Counts  *Counts  // of "decided"
-	Deep    bool
-	Content string // content root, hex
-	About   int64  // the entry that this one is about; -1 if none
-	Digest  string // of what the entry is about, hex: a token, an export, a trust file
-	What    string // what was done, of "administered" and the like
+	First   bool     // the first verdict of its session here: further ones are for other classes, over the same scan
+	Content string   // content root, hex
+	About   int64    // the entry that this one is about; -1 if none
+	Digest  string   // of what the entry is about, hex: a token, an export, a trust file
+	What    string   // what was done, of "administered" and the like
 	Number  uint64
 	From    int64 // entries that were read or taken out
 	To      int64
@@ -123,7 +123,6 @@ type said struct {
 	Rules     Rules    `json:"rules"`
 	Before    Rules    `json:"before"`
 	Counts    *Counts  `json:"counts"`
-	Deep      bool     `json:"deep"`
 	Issuing   *int64   `json:"issuing"`
 	Token     string   `json:"token"`
 	SHA256    string   `json:"sha256"`
@@ -170,7 +169,7 @@ func (r *Record) read(data json.RawMessage) {
 	var d said
 	// A name that some later kind uses for something of another type is left out here. It stays in Data.
 	_ = json.Unmarshal(data, &d)
-	r.Port, r.Verdict, r.Counts, r.Deep, r.Content, r.Data = d.Port, d.Verdict, d.Counts, d.Deep, known(d.Content), data
+	r.Port, r.Verdict, r.Counts, r.Content, r.Data = d.Port, d.Verdict, d.Counts, known(d.Content), data
 	r.Number, r.From, r.To, r.Sound, r.passed, r.failed = d.Number, d.From, d.To, d.Sound, d.Passed, d.Failed
 	r.Rules = Rules{d.Rules.Name, d.Rules.Version, known(d.Rules.Digest)}
 	r.Class = first(d.Class, strings.Join(d.Classes, " "))
@@ -229,7 +228,7 @@ func first(words ...string) string {
 	return ""
 }
 
-func newItem(_ *Record, row audit.Numbered) *Item {
+func newItem(row audit.Numbered) *Item {
 	it := row.Item
 	out := &Item{Seq: row.Seq, Volume: it.Volume, Kind: it.Kind, Name: hex.EncodeToString(it.Name[:]), Size: it.Size, Type: it.Type, Outcome: it.Outcome, row: row}
 	if it.SHA256 != nil {

@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,13 +53,13 @@ func (r *pages) period() (from, to time.Time) {
 }
 
 // begin looks for the rule pack that was in force when the period began.
-func (r *pages) begin() error {
+func (r *pages) begin(ctx context.Context) error {
 	r.s = newStats(r.period())
 	if r.x.From == 0 {
 		return nil
 	}
 	found := errors.New("found")
-	err := r.x.log.List(context.Background(), audit.ListOptions{To: r.x.From, Kinds: []audit.Kind{audit.KindPack}, Newest: true}, func(e audit.Entry) error {
+	err := r.x.log.List(ctx, audit.ListOptions{To: r.x.From, Kinds: []audit.Kind{audit.KindPack}, Newest: true}, func(e audit.Entry) error {
 		if d, ok := e.Data.(audit.Pack); ok && d.Refuse == "" {
 			r.s.packs = append(r.s.packs, packChange{e.Time, Rules{Name: string(d.Rules.Name), Version: d.Rules.Version}.String()})
 			return found
@@ -235,7 +233,7 @@ func list(p *pdf.Page, a area, title string, top []one, others uint64) float64 {
 
 func (r *pages) classes(s *sheet) {
 	const rows = 10
-	names := slices.Sorted(maps.Keys(r.s.classes))
+	names := r.s.classNames()
 	left := len(names) - min(rows, len(names))
 	names = names[:min(rows, len(names))]
 	ports, others := r.s.ports.most(rows)
@@ -262,7 +260,11 @@ func (r *pages) ages(s *sheet, from, to time.Time) {
 		s.say(8.5, faint, "No rule pack was put in force on this station, so the one that ships with the program was.")
 		return
 	}
-	ages(s.page, area{margin + 30, s.y + 6, textWidth - 30, 80}, r.s.packs, from, to)
+	known := to
+	if r.x.Last.Before(to) { // a period may end in days to come
+		known = r.x.Last
+	}
+	ages(s.page, area{margin + 30, s.y + 6, textWidth - 30, 80}, r.s.packs, from, to, known)
 	s.y += 6 + 80 + 20
 	last := r.s.packs[len(r.s.packs)-1]
 	s.say(8.5, faint, fmt.Sprintf("In force at the end: %s, since %s.", last.name, last.at.Format("2 January 2006, 15:04")))

@@ -127,7 +127,7 @@ func (s *stats) entry(r *Record) {
 		for _, code := range r.Codes {
 			s.reasons.add(code)
 		}
-		if r.Counts != nil {
+		if r.Counts != nil && r.First {
 			s.files += r.Counts.Files
 			s.bytes += r.Counts.Bytes
 		}
@@ -192,6 +192,16 @@ func (s *stats) class(name string) *[3]uint64 {
 		}
 	}
 	return s.classes[name]
+}
+
+// classNames lists the classes, those with the most verdicts first.
+func (s *stats) classNames() []string {
+	names := slices.Sorted(maps.Keys(s.classes))
+	slices.SortStableFunc(names, func(a, b string) int {
+		sum := func(name string) uint64 { n := s.classes[name]; return n[0] + n[1] + n[2] }
+		return cmp.Compare(sum(b), sum(a))
+	})
+	return names
 }
 
 // counted counts words.

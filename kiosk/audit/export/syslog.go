@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -39,7 +40,7 @@ const (
 
 var cefSeverity = map[int]int{syslogError: 8, syslogWarning: 6, syslogNotice: 3, syslogInfo: 1}
 
-func (s *syslog) begin() error { return nil }
+func (s *syslog) begin(context.Context) error { return nil }
 
 func (s *syslog) entry(r *Record) error { return s.write(syslogEntry(s.x.Origin, r)) }
 
