@@ -8,10 +8,10 @@
 //
 // The collector must show a certificate by one of the authorities in the file that the administrator named, for the name that
 // the administrator wrote; the machine's own authorities count for nothing. TLS 1.2 or newer. What the collector says is not
-// read but for the end of the connection: syslog has no answers. So Close asks for that end, and a collector that refuses the
-// connection, or the station's certificate, or goes away before it has closed in its turn, is an error. One that takes all and
-// then loses it is not seen, which is RFC 5425's own limit (section 5.1); the log on the station stays whole whatever
-// happens here.
+// read but for the end of the connection: syslog has no answers. So Close asks for that end, which every receiver must give
+// (section 4.4), and a collector that refuses the connection, or the station's certificate, or hangs up without that word, is
+// an error: it may have gone away before the last message came. One that takes all and then loses it is not seen; the log on
+// the station stays whole whatever happens here.
 package forward
 
 import (
@@ -52,7 +52,23 @@ type Collector struct {
 // Sender is a connection to a collector. What is written to it are messages, each ended by a newline that is not sent.
 type Sender struct {
 	conn *tls.Conn
+	raw  *watched
 	part []byte // of a message whose end has not come yet
+}
+
+// watched notes whether the other side hung up. Package tls takes that for an end like any other where no record is cut in
+// two, and only the record that it had for a last word tells them apart: with it, nothing reads on to the bare end.
+type watched struct {
+	net.Conn
+	hungUp bool // read after the read that sets it has returned
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		w.hungUp = true
+	}
+	return n, err
 }
 
 // Dial connects to the collector.
@@ -86,12 +102,18 @@ func Dial(ctx context.Context, c Collector) (*Sender, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errors.New("it takes too long"))
 	defer cancel()
-	d := tls.Dialer{Config: cfg}
+	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", c.Server)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return &Sender{conn: conn.(*tls.Conn)}, nil
+	s := &Sender{raw: &watched{Conn: conn}}
+	s.conn = tls.Client(s.raw, cfg)
+	if err := s.conn.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return s, nil
 }
 
 // read reads a small file.
@@ -149,8 +171,10 @@ func (s *Sender) Close() error {
 	}
 	var answer [1]byte
 	switch n, err := s.conn.Read(answer[:]); {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && !s.raw.hungUp:
 		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it hung up without closing the connection", ErrRefused)
 	case err != nil: // also an alert, such as one that the station's certificate is not wanted
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	default:
@@ -159,4 +183,4 @@ func (s *Sender) Close() error {
 }
 
 // Abandon ends the connection at once, with what was sent left to the collector.
-func (s *Sender) Abandon() { s.conn.NetConn().Close() }
+func (s *Sender) Abandon() { s.raw.Close() }
