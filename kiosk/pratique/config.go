@@ -93,6 +93,9 @@ func configLine(cfg config.Config) string {
 	if n := cfg.Tokens.MaxHours; n > 0 {
 		words = append(words, "clearances for at most "+count(uint64(n), "hour", "hours"))
 	}
+	if cfg.Syslog.Server != "" {
+		words = append(words, "the log may be sent to "+cfg.Syslog.Server)
+	}
 	return strings.Join(words, "; ")
 }
 

@@ -16,12 +16,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pratique/kiosk/config"
 )
 
 // The program sends what happened to the collector that the configuration names, once, and to nobody if none is named.
 func TestTheLogIsForwardedToTheConfiguredCollector(t *testing.T) {
 	dir := t.TempDir()
-	state, config := filepath.Join(dir, "state"), filepath.Join(dir, "station.toml")
+	state, file := filepath.Join(dir, "state"), filepath.Join(dir, "station.toml")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -57,23 +59,23 @@ func TestTheLogIsForwardedToTheConfiguredCollector(t *testing.T) {
 		t.Fatal(words)
 	}
 	configure := func(text string) {
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	configure("[scan]\nrequire_namespaces = false\n")
-	if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", config); code != exitUsage || !strings.Contains(words, "names no collector") {
+	if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", file); code != exitUsage || !strings.Contains(words, "names no collector") {
 		t.Errorf("without a collector: exit code %d: %s", code, words)
 	}
 	for form, want := range map[string]string{"cef": "CEF:0|Pratique|", "dicom": "\uFEFF<AuditMessage>"} {
 		configure(fmt.Sprintf("[syslog]\nserver = %q\nca = %q\nform = %q\n", l.Addr().String(), filepath.Join(dir, "ca.pem"), form))
-		if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", config); code != exitOK || !strings.Contains(words, "were taken by") {
+		if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", file); code != exitOK || !strings.Contains(words, "were taken by") {
 			t.Fatalf("%s: exit code %d: %s", form, code, words)
 		}
 		if text := <-arrived; !strings.Contains(text, want) {
 			t.Errorf("%s: %.300s", form, text)
 		}
-		if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", config); code != exitOK || !strings.Contains(words, "nothing is new") {
+		if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", file); code != exitOK || !strings.Contains(words, "nothing is new") {
 			t.Errorf("%s: exit code %d: %s", form, code, words)
 		}
 	}
@@ -81,7 +83,15 @@ func TestTheLogIsForwardedToTheConfiguredCollector(t *testing.T) {
 	if code, _, words := run(t, "pratique", "screen", "--state", state, sample("clean")); code != 0 {
 		t.Fatal(words)
 	}
-	if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", config); code != exitFailed || !strings.Contains(words, "sent again the next time") {
+	if code, _, words := run(t, "pratique", "audit", "forward", "--state", state, "--config", file); code != exitFailed || !strings.Contains(words, "sent again the next time") {
 		t.Errorf("without anybody there: exit code %d: %s", code, words)
+	}
+}
+
+// What may leave the station is said where everything else is that is in force.
+func TestDoctorNamesTheCollector(t *testing.T) {
+	line := configLine(config.Config{File: "station.toml", Syslog: config.Syslog{Server: "siem.example:6514"}})
+	if !strings.Contains(line, "the log may be sent to siem.example:6514") || strings.Contains(configLine(config.Config{File: "station.toml"}), "sent") {
+		t.Error(line)
 	}
 }
