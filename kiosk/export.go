@@ -36,8 +36,8 @@ func (s *State) Export(ctx context.Context, form export.Format, opts export.Opti
 	return x, sum, nil
 }
 
-// forwarded is the file with the checkpoint of what a collector has taken.
-const forwarded = "forwarded"
+// ForwardedName is the file of the state with the checkpoint of what a collector has taken.
+const ForwardedName = "forwarded"
 
 // Delivery is a way out of the station. Close returns nil only if everything that was written has been taken.
 type Delivery interface {
@@ -55,7 +55,7 @@ func (s *State) Forward(ctx context.Context, form export.Format, person string, 
 	}
 	defer unlock()
 	var opts export.Options
-	if text, err := readSmall(s.path(forwarded), maxForwarded); err == nil {
+	if text, err := readSmall(s.path(ForwardedName), maxForwarded); err == nil {
 		opts.After = string(text)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
@@ -75,7 +75,7 @@ func (s *State) Forward(ctx context.Context, form export.Format, person string, 
 	if err := to.Close(); err != nil {
 		return nil, err
 	}
-	return x, s.write(forwarded, []byte(x.Checkpoint), 0o600)
+	return x, s.write(ForwardedName, []byte(x.Checkpoint), 0o600)
 }
 
 // maxForwarded is more than any signed checkpoint.
@@ -83,7 +83,7 @@ const maxForwarded = 64 << 10
 
 // lockForward keeps a second forwarder away: each would send what the other does.
 func (s *State) lockForward() (unlock func(), err error) {
-	f, err := os.OpenFile(s.path(forwarded+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.path(ForwardedName+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}

@@ -165,7 +165,7 @@ func TestForwardingLeavesNothingOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.write(forwarded, []byte(signed), 0o600); err != nil {
+	if err := s.write(ForwardedName, []byte(signed), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := forward(&collector{}); err == nil {

@@ -51,6 +51,7 @@ const stateVersion = "1"
 //	roster.cbr          the site's people, signed
 //	sign-in             how many wrong PINs there were
 //	incident            there while an incident lasts: nothing is issued
+//	forwarded           the checkpoint of what a collector of events has taken
 //	clearances/ID/      token.cose and manifest
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	rules/*.list        compiled hash lists, likewise (lists.go)

@@ -130,7 +130,7 @@ func timeOf(flag, text string) (time.Time, error) {
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), nil
+			return t.UTC().Truncate(time.Second), nil // as the daemon is told it
 		}
 	}
 	return time.Time{}, usagef("%s takes a day such as 2026-11-21, or a time such as 2026-11-21T08:00:00Z", flag)
@@ -172,6 +172,9 @@ func (p *program) auditForward(ctx context.Context, args []string) (int, error) 
 		x, err := st.Forward(ctx, form, me(), func(ctx context.Context) (kiosk.Delivery, error) {
 			return forward.Dial(ctx, forward.Collector{Server: cfg.Syslog.Server, CA: cfg.Syslog.CA, Certificate: cfg.Syslog.Certificate, Key: cfg.Syslog.Key})
 		})
+		if errors.Is(err, export.ErrRewritten) || errors.Is(err, export.ErrCheckpoint) {
+			return fmt.Errorf("the collector has entries of another history (was the log restored? then remove %s from the state, and all of it is sent): %w", kiosk.ForwardedName, err)
+		}
 		if err != nil {
 			return err
 		}

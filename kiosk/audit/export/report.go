@@ -317,8 +317,8 @@ func table(s *sheet, title string, l latest) {
 // proof is the checkpoint, and how to use it.
 func (r *pages) proof(s *sheet) {
 	s.heading("What proves this", 150)
-	s.say(9, ink, fmt.Sprintf("The log is a tree of hashes (RFC 6962). The station has signed its head, and this report was counted from exactly the entries under it: %s. "+
-		"Keep the checkpoint. An export that is made later proves against it that nothing was changed or cut:", spanText(r.x)))
+	s.say(9, ink, fmt.Sprintf("The log is a tree of hashes (RFC 6962). The station has signed its head, and this report was counted from "+
+		"exactly the entries under it: %s. Keep the checkpoint. An export that is made later proves against it that nothing was changed or cut:", spanText(r.x)))
 	s.y += 4
 	s.mono("pratique audit export --from-checkpoint CHECKPOINT --format jsonl --out next.jsonl")
 	s.y += 4
