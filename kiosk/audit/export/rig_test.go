@@ -187,6 +187,21 @@ func (r *rig) rest(pack audit.Rules) {
 	r.add(audit.ID{}, audit.Exported{Format: "csv", From: 0, To: 40, SHA256: audit.Digest{8}})
 	r.add(audit.ID{}, audit.Verified{Entries: 44, Sound: true, Bad: -1})
 	r.add(audit.ID{}, audit.Read{From: 3, To: 9})
+	other := audit.Pseudonym{9, 9}
+	step := audit.Exception{What: audit.Proposed, ID: audit.ID{7}, Person: who, SHA256: audit.Digest{6}, Findings: []audit.FindingName{"yara/EICAR_Test_File"},
+		Reason: "false-positive", Until: r.now.Add(24 * time.Hour).Unix(), Rules: pack}
+	r.add(audit.ID{}, step)
+	step.What, step.Person = audit.Confirmed, other
+	r.add(audit.ID{}, step)
+	r.add(audit.ID{}, audit.Guest{Person: who, Sponsor: other, Company: "Acme", Order: "WO-1"})
+	r.add(audit.ID{}, audit.Erased{Scope: "month", Month: "2026-06", Secrets: 12, Person: who})
+	r.add(audit.ID{}, audit.Disclosed{Session: id, Entry: -1, Asked: who, Agreed: other, Reason: "recall"})
+	id = r.id()
+	r.add(id, audit.Attached{Source: audit.USB, Bytes: 4 << 30, SectorSize: 512, Port: "left"})
+	r.add(id, audit.Decided{Verdict: audit.NotCleared, Class: "imaging", Reasons: []audit.Word{"content-refused"}, Rules: pack, Content: audit.Digest{0xC1}})
+	r.add(id, audit.Override{Class: "imaging", Reason: "drill", Person: who})
+	r.add(id, audit.Override{Class: "imaging", Reason: "drill", Person: other, Asked: who, Confirmed: true})
+	r.add(id, audit.Removed{})
 }
 
 // plan is Plan without an error.
