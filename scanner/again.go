@@ -26,7 +26,7 @@ const (
 )
 
 // Forgetter is a Source behind a memory of its own, such as the kernel's, that can be made to ask the medium again for a
-// range. It is called before each read of the second reading.
+// range. It is called before each read of the second reading, some of which are made side by side.
 type Forgetter interface {
 	Forget(off, n int64) error
 }
