@@ -217,6 +217,9 @@ func (k *killer) kill(ctx context.Context) (what string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if what == "pratiqued" { // a process that it has just started has its name, too
+		pids = []int{k.Station.daemon.PID}
+	}
 	if len(pids) == 0 || k.Guest.Kill(ctx, pids[k.random.IntN(len(pids))], 9) != nil {
 		what = "pratiqued"
 		if err := k.Guest.Kill(ctx, k.Station.daemon.PID, 9); err != nil {
@@ -228,7 +231,7 @@ func (k *killer) kill(ctx context.Context) (what string, err error) {
 		return what, nil
 	}
 	// Once more, while it starts.
-	if _, err := k.Station.daemon.Wait(ctx); err != nil {
+	if err := k.untilEnded(ctx); err != nil {
 		return "", err
 	}
 	if err := k.runDaemon(ctx); err != nil {

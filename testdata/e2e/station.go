@@ -217,6 +217,14 @@ func (r *Rig) daemonEnded() bool {
 	return len(all) > 0 && all[len(all)-1].Kind == wire.Done
 }
 
+// untilEnded waits for the end of a daemon that was killed, or lost its gate.
+func (r *Rig) untilEnded(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, stationTime, errors.New("the daemon does not end"))
+	defer cancel()
+	_, err := r.Station.daemon.Wait(ctx)
+	return err
+}
+
 // journal is what the daemon has said.
 func (r *Rig) journal() string {
 	r.Guest.mu.Lock()
@@ -398,7 +406,7 @@ func KillDaemon(program string) Step {
 // StartAgain starts the daemon after it was killed.
 func StartAgain() Step {
 	return Step{"start again", func(ctx context.Context, r *Rig) error {
-		if _, err := r.Station.daemon.Wait(ctx); err != nil {
+		if err := r.untilEnded(ctx); err != nil {
 			return err
 		}
 		return r.startDaemon(ctx)
