@@ -47,7 +47,11 @@ func (t *task) contentOf(buffer []byte) *container.Content {
 func (s *scan) openPacked(ctx context.Context, l *lane, u *unit) error {
 	var files []*task
 	for _, t := range u.tasks {
-		if s.packed(t) {
+		switch of := len(files) - 1; {
+		case !s.packed(t):
+		case of >= 0 && files[of].shares(t): // the same content under another name is opened once
+			files[of].names = append(files[of].names, t)
+		default:
 			files = append(files, t)
 		}
 	}
@@ -122,11 +126,15 @@ func (s *scan) openFiles(ctx context.Context, l *lane, u *unit, files []*task, c
 	case failed != nil:
 		return failed
 	}
-	for i, t := range files {
-		t.item.Findings = append(t.item.Findings, results[i].Findings...)
-		if results[i].Outcome != report.Unscanned {
-			t.refuse(results[i].Outcome)
+	for i, file := range files {
+		for _, t := range append([]*task{file}, file.names...) {
+			t.item.Findings = append(t.item.Findings, results[i].Findings...)
+			if results[i].Outcome != report.Unscanned {
+				t.refuse(results[i].Outcome)
+			}
+			t.notable = file.notable
 		}
+		file.names = nil
 	}
 	return nil
 }
@@ -153,13 +161,23 @@ func (s *scan) matchMembers(ctx context.Context, l *lane, u *unit, b *bank) erro
 		t.passive()
 		conclude(&t.item, t.scanned)
 		t.file.notable = t.file.notable || len(t.item.Findings) > 0 || t.identity.Runs()
+	}
+	var out []*task
+	for _, t := range b.done {
+		out = append(out, t)
+		for _, name := range t.file.names {
+			again := *t
+			again.item.Volume, again.item.Path, again.item.Findings = name.item.Volume, name.item.Path, slices.Clone(t.item.Findings)
+			again.file = nil
+			out = append(out, &again)
+		}
 		t.file = nil
 	}
-	if len(b.done) == 0 {
+	if len(out) == 0 {
 		return nil
 	}
 	select {
-	case u.members <- slices.Clone(b.done):
+	case u.members <- out:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -112,3 +112,32 @@ func TestFaultsOfSharedContentReachEveryName(t *testing.T) {
 		}
 	}
 }
+
+// An archive that several trees name is opened once, and its members are items of each name.
+func TestArchiveOfManyNamesIsOpenedOnce(t *testing.T) {
+	files := map[string][]byte{"A.ZIP": zipOf(t, packedFile{"evil.txt", []byte("match warn\n")}, packedFile{"letter.txt", prose(3000, 1)}),
+		"B.ZIP": zipOf(t, packedFile{"large.txt", prose(6*mib, 2)}, packedFile{"inner.zip", zipOf(t, packedFile{"evil.txt", []byte("match warn\n")})})}
+	disc := discOf(t, files, "-J", "-R")
+	r := newRig(t, 2, 4*mib, disc.Size())
+	rep := mustScan(t, r, disc)
+	if !rep.Complete {
+		t.Fatal(rep.Shortfalls)
+	}
+	seen := map[string]int{}
+	for _, it := range r.items {
+		if it.Kind == report.Member {
+			seen[it.Member]++
+			if !it.Outcome.Seen() {
+				t.Errorf("%s in %s: %v", it.Member, it.Path, it.Outcome)
+			}
+		}
+	}
+	for _, member := range []string{"evil.txt", "letter.txt", "large.txt", "inner.zip", "inner.zip//evil.txt"} {
+		if seen[member] != 3 {
+			t.Errorf("%s: %d times", member, seen[member])
+		}
+	}
+	if rep.Tally.Members != 15 {
+		t.Errorf("%d members", rep.Tally.Members)
+	}
+}

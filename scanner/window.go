@@ -52,6 +52,7 @@ type task struct {
 	shape    structure.Result
 	packed   bool             // something may be packed in it
 	file     *task            // that a member is packed in
+	names    []*task          // files with the same content, which is opened once for all of them
 	part     bool             // of a document
 	opened   container.Result // what became of a member that is a container
 	notable  bool             // a member of it was flagged, or could be run

@@ -285,6 +285,7 @@ func (h *sevenHeader) subStreams(s *sevenStreams) {
 	}
 	for i, f := range s.folders {
 		left := f.sizes[f.main]
+		f.sums, f.hasSums = make([]uint32, counts[i]), make([]bool, counts[i])
 		for j := range counts[i] {
 			size := left
 			if j < counts[i]-1 {
@@ -300,7 +301,6 @@ func (h *sevenHeader) subStreams(s *sevenStreams) {
 			f.subs = append(f.subs, size)
 			left -= size
 		}
-		f.sums, f.hasSums = make([]uint32, counts[i]), make([]bool, counts[i])
 		if counts[i] == 1 && f.checked {
 			f.sums[0], f.hasSums[0] = f.crc, true
 		}

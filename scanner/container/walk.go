@@ -140,12 +140,18 @@ func (f *fault) Error() string { return f.err.Error() }
 // guard ends a panic in a decoder where it belongs.
 func guard(f func() error) (err error) {
 	defer func() {
-		if recover() != nil {
+		if p := recover(); p != nil {
+			if testOnlyPanic != nil {
+				testOnlyPanic(p)
+			}
 			err = ErrMalformed
 		}
 	}()
 	return f()
 }
+
+// testOnlyPanic hears of panics, which a library may have and this package must not.
+var testOnlyPanic func(any)
 
 // spend counts bytes that a decoder put out.
 func (w *walk) spend(n int64) error {
