@@ -64,7 +64,12 @@ type zipMember struct {
 }
 
 func isZIP(c *Content) bool {
-	return c.has(0, zipLocal) || c.has(0, "PK\x07\x08"+zipLocal) || c.has(0, "PK00"+zipLocal) || c.has(0, zipEnd) || zipTable(c) != nil
+	if c.has(0, zipLocal) || c.has(0, "PK\x07\x08"+zipLocal) || c.has(0, "PK00"+zipLocal) || c.has(0, zipEnd) {
+		return true
+	}
+	d := zipTable(c)
+	// What is embedded in a compound file lies in sectors, in any order: only an archive that ends with the file is one here.
+	return d != nil && (d.end == c.Size || !c.has(0, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"))
 }
 
 // zipDirectory is where the table of contents lies.

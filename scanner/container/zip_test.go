@@ -156,6 +156,16 @@ func TestT07_KnownContainersThatNobodyOpensAreTold(t *testing.T) {
 	}
 }
 
+func TestArchivesWithinSectorsOfCompoundFilesAreNotTakenForTheFile(t *testing.T) {
+	ole := append([]byte("\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"), make([]byte, 2040)...)
+	if k, res := takeBytes(t, append(append(bytes.Clone(ole), plain(t)...), make([]byte, 300)...), "x.ppt"); len(k.order) > 0 || res.Outcome != report.Unscanned {
+		t.Errorf("%q %v", k.order, res)
+	}
+	if k, _ := takeBytes(t, append(ole, plain(t)...), "x.ppt"); len(k.content["packed.txt"]) == 0 {
+		t.Errorf("an archive behind a compound file: %q", k.order)
+	}
+}
+
 // What can be read as two containers is opened as both.
 func TestT07_PolyglotsAreOpenedInEveryWay(t *testing.T) {
 	files := corpus()
