@@ -1,6 +1,7 @@
 package kiosk
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"maps"
@@ -41,6 +42,7 @@ func (st *Station) progress(p *port, pr report.Progress) {
 func (se *session) show(v *localapi.Port, class string, d Decision) {
 	findings := countFindings(&se.report, se.want.Pack.Policies[class], se.excepted)
 	v.Class, v.Verdict, v.Reasons, v.Findings, v.Progress = class, d.Verdict.String(), reasonViews(d.Reasons), &findings, nil
+	v.Found = foundViews(&se.report, se.want.Pack.Policies[class])
 }
 
 // answer is what a person is told.
@@ -81,6 +83,34 @@ func countFindings(rep *report.Report, policy rules.Policy, except exception.Set
 		count(&report.Item{}, rep.Found[i].Finding)
 	}
 	return n
+}
+
+// foundViews sorts findings by kind, worst first, so that the screen can say each in plain words. No kind names anything on
+// the medium.
+func foundViews(rep *report.Report, policy rules.Policy) []localapi.Found {
+	type kind struct {
+		check    report.Check
+		rule     string
+		severity report.Severity
+	}
+	counts := map[kind]uint64{}
+	for i := range rep.NotClean {
+		for _, f := range rep.NotClean[i].Findings {
+			counts[kind{f.Check, f.Rule, policy.Severity(f)}]++
+		}
+	}
+	for i := range rep.Found {
+		f := rep.Found[i].Finding
+		counts[kind{f.Check, f.Rule, policy.Severity(f)}]++
+	}
+	kinds := slices.SortedFunc(maps.Keys(counts), func(a, b kind) int {
+		return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(counts[b], counts[a]), cmp.Compare(a.check, b.check), cmp.Compare(a.rule, b.rule))
+	})
+	out := []localapi.Found{}
+	for _, k := range kinds[:min(len(kinds), localapi.MaxFound)] {
+		out = append(out, localapi.Found{Check: k.check.String(), Rule: k.rule, Severity: k.severity.String(), Count: counts[k]})
+	}
+	return out
 }
 
 func clearanceView(c *Clearance) *localapi.Clearance {

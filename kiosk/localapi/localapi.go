@@ -82,6 +82,8 @@ const (
 	MaxReasons = 16
 	// MaxSessions bounds the sessions of one reply.
 	MaxSessions = 200
+	// MaxFound bounds the kinds of findings of a port that are told. They come worst first.
+	MaxFound = 64
 	// MaxPIN bounds a PIN, in digits.
 	MaxPIN = 12
 )
@@ -105,7 +107,8 @@ type State struct {
 	Classes  []string  `cbor:"6,keyasint" json:"classes"` // equipment classes that a clearance can be for
 	Demo     bool      `cbor:"7,keyasint" json:"demo"`    // clearances are signed with a demonstration key
 	Ports    []Port    `cbor:"8,keyasint" json:"ports"`
-	Staff    *SignIn   `cbor:"9,keyasint,omitempty" json:"staff,omitempty"` // who is at the screen, which alone is told
+	Staff    *SignIn   `cbor:"9,keyasint,omitempty" json:"staff,omitempty"`    // who is at the screen, which alone is told
+	Contact  string    `cbor:"10,keyasint,omitempty" json:"contact,omitempty"` // whom to call, as the configuration has it
 }
 
 // SignIn is who is signed in on the screen. Without a Name nobody is.
@@ -166,6 +169,7 @@ type Port struct {
 	Refusal   *Reason    `cbor:"13,keyasint,omitempty" json:"refusal,omitempty"` // of a device or a rule pack that was refused, or why the kiosk failed
 	Override  *Override  `cbor:"14,keyasint,omitempty" json:"override,omitempty"`
 	Pack      *Pack      `cbor:"15,keyasint,omitempty" json:"pack,omitempty"` // that came from the medium and is in force
+	Found     []Found    `cbor:"16,keyasint,omitempty" json:"found,omitempty"` // what Findings counts, by kind, worst first
 }
 
 // Override is asked for by one person, and waits for another to confirm it.
@@ -207,6 +211,14 @@ type Findings struct {
 	Inform uint64 `cbor:"3,keyasint" json:"inform"`
 	// Excepted are those of Inform that would block but for an exception.
 	Excepted uint64 `cbor:"4,keyasint,omitempty" json:"excepted,omitempty"`
+}
+
+// Found is one kind of finding, and how often there is one. A rule's name is the pack's, never the medium's.
+type Found struct {
+	Check    string `cbor:"1,keyasint" json:"check"`
+	Rule     string `cbor:"2,keyasint" json:"rule"`
+	Severity string `cbor:"3,keyasint" json:"severity"` // under the policy of the verdict's class
+	Count    uint64 `cbor:"4,keyasint" json:"count"`
 }
 
 // Clearance is an issued clearance.
