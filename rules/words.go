@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pratique/scanner/report"
@@ -53,6 +54,20 @@ var words = map[report.Check][3]string{
 var unlowered = map[string]bool{
 	"structure/check-failed": true, "structure/root-limit": true, "structure/volume-limit": true,
 	"medium/too-many-partitions": true, "medium/medium-changes": true, "medium/medium-ends": true, "medium/medium-wraps": true,
+}
+
+// Findings lists every finding that a policy can name as CHECK/RULE, in order: what the screen must have a sentence for.
+func Findings() []string {
+	var out []string
+	for check, lists := range words {
+		for _, list := range lists {
+			for _, word := range strings.Fields(list) {
+				out = append(out, check.String()+"/"+word)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // maxRuleName is YARA's limit on an identifier. https://yara.readthedocs.io/en/stable/writingrules.html
