@@ -14,10 +14,12 @@ APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatpr
              zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils clamav \
              erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3 \
              libxml2-utils poppler-utils fonts-urw-base35
+APT_UI    := gcc libc6-dev libgl1-mesa-dev xorg-dev
+APT_SCREEN := $(APT_UI) libgl1-mesa-dri xvfb xdotool x11-utils imagemagick zbar-tools poppler-utils
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
-QUICK := ./kiosk/... ./scanner/... ./rules/... ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./ui ./ui/samples ./ui/sound ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
 
 .PHONY: build demo test check e2e e2e-quick bench fuzz nightly apt-build apt-test clean
 

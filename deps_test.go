@@ -80,6 +80,12 @@ var plan = map[string][]string{
 	"scanner/volume/readers":    {"scanner/report", "scanner/volume", "scanner/volume/fat", "scanner/volume/exfat", "scanner/volume/ext", "scanner/volume/iso9660", "scanner/volume/ntfs", "scanner/volume/udf"},
 	"scanner/volume/volumetest": {"scanner/report", "scanner/volume"},
 
+	"ui":         {"kiosk/localapi"},
+	"ui/draw":    {"ui", "fyne.io/fyne/v2", "github.com/skip2/go-qrcode"},
+	"ui/kioskui": {"kiosk/localapi", "ui", "ui/draw", "ui/sound", "fyne.io/fyne/v2"},
+	"ui/samples": {"kiosk/localapi", "ui"}, // for tests and pictures
+	"ui/sound":   {"ui"},
+
 	"testdata/e2e":           {"kiosk/clearance", "testdata/e2e/usbdevice", "testdata/e2e/usbredir", "testdata/e2e/wire", "testdata/stick"},
 	"testdata/e2e/agent":     {"testdata/e2e/wire", "golang.org/x/sys"},
 	"testdata/e2e/person":    {"kiosk/localapi", "golang.org/x/sys"},
@@ -139,7 +145,7 @@ func list(t *testing.T, env []string, args ...string) []pkg {
 func TestImportsFollowThePlan(t *testing.T) {
 	const module = "pratique/"
 	seen := map[string]bool{}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/packs", "./testdata/nightly", "./testdata/e2e/...") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./ui/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/packs", "./testdata/nightly", "./testdata/e2e/...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		allowed, ok := plan[name]

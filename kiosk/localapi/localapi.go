@@ -168,7 +168,7 @@ type Port struct {
 	Clearance *Clearance `cbor:"12,keyasint,omitempty" json:"clearance,omitempty"`
 	Refusal   *Reason    `cbor:"13,keyasint,omitempty" json:"refusal,omitempty"` // of a device or a rule pack that was refused, or why the kiosk failed
 	Override  *Override  `cbor:"14,keyasint,omitempty" json:"override,omitempty"`
-	Pack      *Pack      `cbor:"15,keyasint,omitempty" json:"pack,omitempty"` // that came from the medium and is in force
+	Pack      *Pack      `cbor:"15,keyasint,omitempty" json:"pack,omitempty"`  // that came from the medium and is in force
 	Found     []Found    `cbor:"16,keyasint,omitempty" json:"found,omitempty"` // what Findings counts, by kind, worst first
 }
 
