@@ -13,13 +13,13 @@ APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatpr
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
              zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils clamav \
              erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3 \
-             libxml2-utils poppler-utils fonts-urw-base35
+             libxml2-utils poppler-utils fonts-urw-base35 zbar-tools
 APT_UI    := gcc libc6-dev libgl1-mesa-dev xorg-dev
 APT_SCREEN := $(APT_UI) libgl1-mesa-dri xvfb xdotool x11-utils imagemagick zbar-tools poppler-utils
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
-QUICK := ./kiosk/... ./scanner/... ./rules/... ./ui ./ui/samples ./ui/sound ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
+QUICK := ./kiosk/... ./scanner/... ./rules/... ./ui ./ui/receipt ./ui/samples ./ui/sound ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
 
 .PHONY: build demo test check e2e e2e-quick bench fuzz nightly apt-build apt-test clean
 
@@ -73,9 +73,6 @@ bench: build apt-test
 	@$(GO) test ./kiosk/audit -run TestAppendIsDurableWithinFiveMilliseconds -v | sed -n 's/.*\(bench .*\)/\1/p'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
-	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 1000000 -v | grep '^bench'
-	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 10000000 -v | grep '^bench'
-	@$(GO) test ./kiosk -run TestScansGoOnWhileALargePackIsInstalled -list-hashes 1000000 $(if $(RULES),-pack-rules '$(abspath $(RULES))') -v | grep '^bench'
 
 nightly: apt-test
 	@packaging/apt-install $(APT_E2E)

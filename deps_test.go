@@ -82,7 +82,8 @@ var plan = map[string][]string{
 
 	"ui":         {"kiosk/localapi"},
 	"ui/draw":    {"ui", "fyne.io/fyne/v2", "github.com/skip2/go-qrcode"},
-	"ui/kioskui": {"kiosk/localapi", "ui", "ui/draw", "ui/sound", "fyne.io/fyne/v2"},
+	"ui/kioskui": {"kiosk/localapi", "ui", "ui/draw", "ui/receipt", "ui/sound", "fyne.io/fyne/v2"},
+	"ui/receipt": {"ui", "github.com/skip2/go-qrcode", "golang.org/x/image"},
 	"ui/samples": {"kiosk/localapi", "ui"}, // for tests and pictures
 	"ui/sound":   {"ui"},
 

@@ -88,6 +88,12 @@ type Look struct {
 	Voice    bool               // something can speak
 }
 
+// What a Look can tell besides.
+const (
+	Printed    = "printed"
+	NotPrinted = "not-printed"
+)
+
 // Act is what a touch does.
 type Act string
 

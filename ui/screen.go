@@ -30,7 +30,11 @@ func Screen(st *localapi.State, look Look, now time.Time) Page {
 		p.Body = append([]Block{{Kind: Points, Lines: []string{v.lang().reason(e.Code, e.Text)}, Marks: []Mark{Bad}}}, p.Body...)
 	}
 	if look.Told != "" {
-		p.Body = append([]Block{{Kind: Points, Lines: []string{v.say(look.Told)}, Marks: []Mark{Fine}}}, p.Body...)
+		mark := Fine
+		if look.Told == NotPrinted {
+			mark = Careful
+		}
+		p.Body = append([]Block{{Kind: Points, Lines: []string{v.say(look.Told)}, Marks: []Mark{mark}}}, p.Body...)
 	}
 	p.Speech = speech(p)
 	return p

@@ -54,6 +54,7 @@ const (
 	smallScreen = 0.99 // of the screen that the pages are made for
 	smallMost   = 1.3  // times the size of text
 	largest     = 2    // times the size of text that the room makes it
+	smallest    = 13   // units of the design: no text is smaller
 	leastW      = 320  // a window that is not yet as large as it will be is laid out as if it were this large
 	leastH      = 240
 	baseW       = 1280
@@ -164,11 +165,14 @@ func (s *sheet) bar(x, y, w float32) float32 {
 				if b.Icon != ui.IconNone {
 					bw += size*1.3 + 6*s.u
 				}
+				if b.Do.Kind == ui.ActPort { // named by people
+					bw = min(bw, w/8)
+				}
 			}
 			widths = append(widths, bw)
 			total += bw + gap
 		}
-		if total <= w || size < 13*s.u {
+		if total <= w || size*0.92 < smallest*s.u {
 			break
 		}
 	}
@@ -180,36 +184,35 @@ func (s *sheet) bar(x, y, w float32) float32 {
 	if len(buttons) == 0 {
 		left = x + w
 	}
-	if room := left - x - 16*s.u; room > 120*s.u && s.page.Station != "" {
-		name := s.cut(s.page.Station, s.text(20), true, room)
-		_, lh := s.measure(name, s.text(20), true, false)
-		if lh <= h {
-			s.words(name, s.text(20), true, x, y+(h-lh)/2, s.colours.Page.Ink, s.colours.Page.Fill)
-		}
-	}
-	if left < x { // too many: names give way, one by one, from the longest
-		over := x - left
-		for over > 0 && len(widths) > 0 {
-			longest := 0
-			for i := range widths {
-				if widths[i] > widths[longest] {
-					longest = i
-				}
-			}
-			less := min(over, max(1, widths[longest]-minTarget))
-			widths[longest] -= less
-			over -= less
-			if widths[longest] <= minTarget {
-				break
-			}
-		}
+	s.name(x, y, left-x-16*s.u, h)
+	if left < x { // too many: those with texts give way
 		left = x
+		least := (w - gap*float32(len(buttons)-1)) / float32(max(1, len(buttons)))
+		for i := range widths {
+			widths[i] = min(widths[i], max(minTarget, least))
+		}
 	}
 	for i := range buttons {
 		s.button(&buttons[i], left, y, widths[i], h, size, false)
 		left += widths[i] + gap
 	}
 	return y + h
+}
+
+// name is the station's, where the row at the top has room for it.
+func (s *sheet) name(x, y, w, h float32) {
+	if s.page.Station == "" || w < 120*s.u {
+		return
+	}
+	size := s.text(20)
+	for ; size*0.93 > smallest*s.u; size *= 0.93 {
+		if tw, th := s.measure(s.page.Station, size, true, false); tw <= w && th <= h {
+			break
+		}
+	}
+	name := s.cut(s.page.Station, size, true, w)
+	_, lh := s.measure(name, size, true, false)
+	s.words(name, size, true, x, y+(h-lh)/2, s.colours.Page.Ink, s.colours.Page.Fill)
 }
 
 // note lays out the line at the bottom, and returns where what is above it ends.
@@ -322,19 +325,15 @@ func (s *sheet) button(b *ui.Button, x, y, w, h, size float32, key bool) {
 
 // fit wraps a button's text into the room that there is, and makes it smaller if it must.
 func (s *sheet) fit(text string, size *float32, w, h float32) []string {
-	for least := *size * 0.5; ; *size *= 0.93 {
+	for least := max(*size*0.5, smallest*s.u); ; *size *= 0.93 {
 		lines := s.wrap(text, *size, true, w)
 		_, lh := s.measure("X", *size, true, false)
-		widest := float32(0)
-		for _, line := range lines {
-			lw, _ := s.measure(line, *size, true, false)
-			widest = max(widest, lw)
-		}
-		if widest <= w && lh*float32(len(lines)) <= h && !s.torn(text, lines) {
+		if lh*float32(len(lines)) <= h && !s.torn(text, lines) {
 			return lines
 		}
-		if *size < least {
-			if most := max(1, int(h/lh)); len(lines) > most {
+		if *size*0.93 < least { // a name
+			most := max(1, int(h/lh))
+			if len(lines) > most {
 				lines = lines[:most]
 				lines[most-1] = s.cut(lines[most-1]+"…", *size, true, w)
 			}

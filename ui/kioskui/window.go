@@ -19,15 +19,16 @@ import (
 // window is the one that there is. Everything in it belongs to the toolkit's own goroutine: others come in through fyne.Do.
 type window struct {
 	options
-	stderr  io.Writer
-	station *station
-	surface *draw.Surface
-	player  *sound.Player
-	state   *localapi.State
-	look    ui.Look
-	page    ui.Page
-	touch   time.Time // the last one
-	stayed  time.Time // when the daemon was told so
+	stderr   io.Writer
+	station  *station
+	surface  *draw.Surface
+	player   *sound.Player
+	state    *localapi.State
+	look     ui.Look
+	page     ui.Page
+	touch    time.Time // the last one
+	stayed   time.Time // when the daemon was told so
+	printing bool
 }
 
 // stayEvery is how often the daemon is told that somebody is still there, at most.
@@ -162,5 +163,3 @@ func (w *window) touched(a ui.Action) {
 func (w *window) complain(what string, err error) {
 	fmt.Fprintf(w.stderr, "kioskui: error: %s: %v\n", what, err)
 }
-
-func (w *window) print() {}
