@@ -21,7 +21,7 @@ APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 # Mutants, kills and the like: a tenth here, the full count in nightly.
 QUICK := ./kiosk/... ./scanner/... ./rules/... ./ui ./ui/receipt ./ui/samples ./ui/sound ./testdata/stick ./testdata/mksticks ./testdata/bench ./testdata/packs ./testdata/nightly ./testdata/e2e/... .
 
-.PHONY: build demo test check e2e e2e-quick bench fuzz nightly apt-build apt-test clean
+.PHONY: build demo kiosk ui test check screen e2e e2e-quick bench fuzz nightly soak pictures apt-build apt-test apt-ui apt-screen clean
 
 build: apt-build
 	@mkdir -p $(BIN)
@@ -43,6 +43,22 @@ apt-build:
 apt-test:
 	@packaging/apt-install $(APT_BUILD) $(APT_TEST)
 
+apt-ui:
+	@packaging/apt-install $(APT_UI)
+
+apt-screen: apt-ui
+	@packaging/apt-install $(APT_BUILD) $(APT_SCREEN)
+
+# The screen, apart from the rest: its toolkit takes a while to compile, and needs the headers of X and OpenGL.
+ui: apt-ui
+	@mkdir -p $(BIN)
+	$(CGO) -o $(BIN)/kioskui ./ui/kioskui
+
+# A station on your desk, with its screen in a window. A folder is the USB port.
+kiosk: build ui
+	@$(GO) build -trimpath -o $(BIN)/mksticks ./testdata/mksticks
+	@testdata/kiosk.sh $(BIN)
+
 demo: build
 	@$(GO) build -trimpath -o $(BIN)/mksticks ./testdata/mksticks
 	@testdata/demo.sh $(BIN)
@@ -54,6 +70,22 @@ check: apt-test
 test: build apt-test
 	$(GO) vet $(QUICK)
 	$(GO) test -timeout 20m $(QUICK)
+
+# The screen: every page on every size of screen, and the real window under a virtual display, driven by real input.
+SCREEN = $(GO) test -tags screen -timeout 100m -v ./testdata/screen -bin $(abspath $(BIN))
+
+screen: build ui apt-screen
+	$(GO) vet -tags screen ./ui/... ./testdata/screen
+	CGO_ENABLED=0 $(GO) test ./ui/draw
+	$(SCREEN)
+
+# An hour of whatever people and children do to a screen.
+soak: build ui apt-screen
+	$(SCREEN) -run 'T20|Memory' -soak 1h -sessions 1000
+
+# The pictures in the README.
+pictures: build ui apt-screen
+	$(SCREEN) -run Window -pictures $(abspath packaging/pictures)
 
 # The station and real USB stacks in QEMU: Debian's kernel, a fresh machine for each case. The quick run leaves out what resembles
 # another case.
@@ -73,6 +105,9 @@ bench: build apt-test
 	@$(GO) test ./kiosk/audit -run TestAppendIsDurableWithinFiveMilliseconds -v | sed -n 's/.*\(bench .*\)/\1/p'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 10000000 -timeout 30m -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 1000000 -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestALargeListIsCompiledOnceForAllSessions -list-hashes 10000000 -v | grep '^bench'
+	@$(GO) test ./kiosk -run TestScansGoOnWhileALargePackIsInstalled -list-hashes 1000000 $(if $(RULES),-pack-rules '$(abspath $(RULES))') -v | grep '^bench'
 
 nightly: apt-test
 	@packaging/apt-install $(APT_E2E)

@@ -42,7 +42,7 @@ func (st *Station) progress(p *port, pr report.Progress) {
 func (se *session) show(v *localapi.Port, class string, d Decision) {
 	findings := countFindings(&se.report, se.want.Pack.Policies[class], se.excepted)
 	v.Class, v.Verdict, v.Reasons, v.Findings, v.Progress = class, d.Verdict.String(), reasonViews(d.Reasons), &findings, nil
-	v.Found = foundViews(&se.report, se.want.Pack.Policies[class])
+	v.Found = foundViews(&se.report, se.want.Pack.Policies[class], se.excepted)
 }
 
 // answer is what a person is told.
@@ -87,21 +87,24 @@ func countFindings(rep *report.Report, policy rules.Policy, except exception.Set
 
 // foundViews sorts findings by kind, worst first, so that the screen can say each in plain words. No kind names anything on
 // the medium.
-func foundViews(rep *report.Report, policy rules.Policy) []localapi.Found {
+func foundViews(rep *report.Report, policy rules.Policy, except exception.Set) []localapi.Found {
 	type kind struct {
 		check    report.Check
 		rule     string
 		severity report.Severity
 	}
 	counts := map[kind]uint64{}
+	count := func(it *report.Item, f report.Finding) {
+		s, _ := severity(policy, except, it, f)
+		counts[kind{f.Check, f.Rule, s}]++
+	}
 	for i := range rep.NotClean {
 		for _, f := range rep.NotClean[i].Findings {
-			counts[kind{f.Check, f.Rule, policy.Severity(f)}]++
+			count(&rep.NotClean[i], f)
 		}
 	}
 	for i := range rep.Found {
-		f := rep.Found[i].Finding
-		counts[kind{f.Check, f.Rule, policy.Severity(f)}]++
+		count(&report.Item{}, rep.Found[i].Finding)
 	}
 	kinds := slices.SortedFunc(maps.Keys(counts), func(a, b kind) int {
 		return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(counts[b], counts[a]), cmp.Compare(a.check, b.check), cmp.Compare(a.rule, b.rule))

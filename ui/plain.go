@@ -34,21 +34,21 @@ var findings = map[string]string{
 	"finding.image-damaged": "structure/dicom-damaged structure/dicomdir-damaged structure/dicomdir-missing structure/dicomdir-extra " +
 		"structure/dicomdir-names structure/dicomdir-foreign",
 	"finding.check-failed": "structure/check-failed",
-	"finding.limit": "structure/root-limit structure/volume-limit structure/tree-limit medium/too-many-partitions volume/content-large " +
+	"finding.limit": "structure/archive-limit structure/root-limit structure/volume-limit structure/tree-limit medium/too-many-partitions volume/content-large " +
 		"volume/many-links volume/many-names",
 
-	"finding.name": "volume/name-bytes volume/name-code-page volume/name-control volume/name-device volume/name-direction volume/name-hash " +
+	"finding.name": "structure/member-path volume/name-bytes volume/name-code-page volume/name-control volume/name-device volume/name-direction volume/name-hash " +
 		"volume/name-illegal volume/name-invisible volume/name-leading-space volume/name-surrogate volume/name-trailing volume/name-tree " +
 		"volume/name-twice volume/name-version volume/names-differ volume/label-odd volume/long-name-broken volume/long-name-odd " +
 		"volume/long-name-orphan volume/short-name-illegal",
-	"finding.stored": "volume/cloud-file volume/compressed-by-windows volume/compression-unknown volume/deduplicated volume/journal-elsewhere " +
+	"finding.stored": "structure/packed-content volume/cloud-file volume/compressed-by-windows volume/compression-unknown volume/deduplicated volume/journal-elsewhere " +
 		"volume/reparse-damaged volume/reparse-unknown volume/special-file volume/link volume/symbolic-link volume/unknown-entry " +
 		"volume/features-odd volume/features-unknown volume/use-unknown volume/vendor-entry",
-	"finding.hidden-data": "volume/after-end-mark volume/bad-blocks volume/bad-clusters volume/boot-images volume/boot-catalogue volume/boot-record " +
+	"finding.hidden-data": "structure/archive-hidden volume/after-end-mark volume/bad-blocks volume/bad-clusters volume/boot-images volume/boot-catalogue volume/boot-record " +
 		"volume/content-over-structure volume/content-overlaps volume/descriptor-foreign volume/directory-content volume/directory-junk " +
 		"volume/empty-with-cluster volume/label-with-content volume/record-junk volume/session volume/spare-bytes volume/volume-inside " +
 		"volume/volume-partition medium/boot-code medium/data-outside-volumes medium/volume-outside-partitions medium/hidden-partition",
-	"finding.damaged": "volume/attribute-reserved volume/bitmap-length volume/block-count volume/boot-copies-differ volume/boot-copy-missing " +
+	"finding.damaged": "structure/archive-damaged volume/attribute-reserved volume/bitmap-length volume/block-count volume/boot-copies-differ volume/boot-copy-missing " +
 		"volume/boot-missing volume/chain-longer volume/content-damaged volume/directory-parent volume/directory-size volume/dots-missing " +
 		"volume/entry-damaged volume/fat-marks-differ volume/fat-not-mirrored volume/fat-type-odd volume/index-differs volume/inodes-differ " +
 		"volume/link-count volume/lost-blocks volume/lost-clusters volume/not-indexed volume/orphan volume/parent-differs volume/piece-short " +
@@ -109,6 +109,7 @@ var reasons = map[string]string{
 	"reason.changed":    "medium-changed device-changed",
 	"reason.pulled":     "interrupted device-gone removed",
 	"reason.late":       "too-late",
+	"reason.excepted":   "excepted",
 
 	"refused.socket":   "not-a-media-port",
 	"refused.station":  "own-device-changed",
@@ -130,6 +131,7 @@ var reasons = map[string]string{
 	"problem.key":     "key",
 	"problem.trust":   "trust",
 	"problem.clock":   "clock",
+	"problem.review":  "override exceptions recall",
 	"problem.ports":   "ports usb usb-guard folder",
 	"problem.no-pack": "no-daemon",
 
@@ -142,6 +144,7 @@ var reasons = map[string]string{
 	"error.sign-in":  "sign-in",
 	"error.slow":     "slow-down",
 	"error.override": "no-override",
+	"error.refused":  "exception-refused",
 	"error.failed":   "failed bad-request",
 }
 
