@@ -185,6 +185,11 @@ func (v *view) pack() Page {
 		b.Lines, b.Marks = []string{v.say("pack.fine")}, []Mark{Fine}
 	}
 	p.Body = append(p.Body, b, v.steps("pack.step1", "pack.step2"))
+	if v.look.Waiting {
+		p.Body = append(p.Body, Block{Kind: Text, Lines: []string{v.say("pack.trying")}})
+	} else if v.port != nil && slices.Contains([]string{localapi.Attached, localapi.Scanning, localapi.Waiting, localapi.Decided}, v.port.State) && slices.Contains(v.staff().May, "install") {
+		p.Buttons = []Button{{Text: v.say("pack.install"), Icon: IconBook, Primary: true, Do: Action{ActInstall, ""}}, v.back()}
+	}
 	return p
 }
 

@@ -259,7 +259,7 @@ func (l Look) ask(a Action, st *localapi.State, p *localapi.Port) (Look, Effect)
 	default:
 		return l, Effect{}
 	}
-	if e.Verb == "" || (e.Port == "" && slices.Contains([]localapi.Verb{localapi.VerbIssue, localapi.VerbEject, localapi.VerbOverride}, e.Verb)) {
+	if e.Verb == "" || (e.Port == "" && slices.Contains([]localapi.Verb{localapi.VerbIssue, localapi.VerbEject, localapi.VerbOverride, localapi.VerbInstall}, e.Verb)) {
 		return l, Effect{}
 	}
 	return l, e

@@ -139,7 +139,10 @@ func (v *view) follow() Page {
 		return v.cleared()
 	case localapi.Decided:
 		return v.decided()
-	case localapi.Leaving, localapi.Removed:
+	case localapi.Leaving, localapi.Removed, localapi.Installing:
+		if v.port.State == localapi.Installing || v.port.Pack != nil || v.port.Refusal != nil {
+			return v.brought()
+		}
 		return Page{Name: "pull", Icon: IconPull, Title: v.say("pull.title"), Lead: v.say("pull.lead")}
 	case localapi.Fault:
 		return v.fault()
@@ -322,9 +325,29 @@ func (v *view) who(p *Page) {
 			p.Buttons = []Button{{Text: v.say("sign-in.button"), Icon: IconPerson, Do: Action{ActOpen, string(SignIn)}}}
 		}
 	}
+	if len(staff.May) > 0 {
+		p.Buttons = append(p.Buttons, Button{Text: v.say("office.button"), Icon: IconPerson, Quiet: true, Do: Action{ActOpen, string(Office)}})
+	}
 	if len(p.Body) == 0 {
 		p.Body, p.Side = p.Side, nil
 	}
+}
+
+// brought is the page of a medium that has a rule pack, and of what became of it.
+func (v *view) brought() Page {
+	p := Page{Name: "pack-trying", Icon: IconBook, Title: v.say("pack.title"), Lead: v.say("pack.trying")}
+	switch r := v.port.Refusal; {
+	case v.port.Pack != nil:
+		p.Name, p.Lead = "pack-installed", v.say("pack.installed")
+		p.Body = []Block{{Kind: Facts, Lines: []string{v.say("pack.name"), Shown(v.port.Pack.Name), v.say("pack.version"), strconv.FormatUint(v.port.Pack.Version, 10)}}}
+	case r != nil && v.port.State != localapi.Installing:
+		p.Name, p.Tone, p.Icon, p.Title, p.Lead = "pack-refused", Stop, IconStop, v.say("pack.refused"), v.lang().reason(r.Code, r.Text)
+		p.Body = []Block{{Kind: Text, Lines: []string{Shown(r.Text)}}}
+	}
+	if v.port.State == localapi.Removed {
+		p.Body = append(p.Body, Block{Kind: Text, Lines: []string{v.say("pull.title") + "."}})
+	}
+	return p
 }
 
 // mayAskWithout: on a desk, where a demonstration runs, the user of the window may ask without signing in. Whether that is so

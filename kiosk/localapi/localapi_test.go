@@ -185,6 +185,25 @@ func TestWhatFailedInsideIsNotTold(t *testing.T) {
 	}
 }
 
+// The screen asks on behalf of a person, with that person's rights and for nothing that names a path.
+func TestT18_TheScreenAsksOnBehalfOfAPerson(t *testing.T) {
+	for right, may := range map[Verb]string{"": "", VerbSessions: "sessions", VerbInstall: "install p"} {
+		r := newRig(t, Handler{
+			Roles:    func(Peer) Roles { return RoleScreen },
+			Sessions: func(context.Context, int) ([]Session, error) { return nil, nil },
+			Install:  func(context.Context, string, string) (Pack, error) { return Pack{}, nil },
+			OnBehalf: func(v Verb) bool { return v == right },
+		}, nil)
+		for what, request := range map[string]Request{"sessions": {Verb: VerbSessions, Max: 1}, "install p": {Verb: VerbInstall, Port: "p"}, "install path": {Verb: VerbInstall, Path: "/p"}} {
+			_, err := r.dial(t).ask(t.Context(), request)
+			var e *Error
+			if what == may != (err == nil) || err != nil && (!errors.As(err, &e) || e.Code != CodeDenied) {
+				t.Errorf("with the right %q, %s: %v", right, what, err)
+			}
+		}
+	}
+}
+
 // Every verb is denied to every role that the table does not name, and to who has none.
 func TestT18_RolesDecideWhatAClientMayDo(t *testing.T) {
 	verbs := []Request{{Verb: VerbExport, Export: &Export{Form: "csv"}}, {Verb: VerbStatus}, {Verb: VerbSubscribe}, {Verb: VerbSessions, Max: 1}, {Verb: VerbIssue, Port: "p", Class: "c"}, {Verb: VerbEject, Port: "p"},

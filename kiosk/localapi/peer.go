@@ -36,11 +36,11 @@ const (
 var allowed = map[Verb]Roles{
 	VerbStatus:    RoleScreen | RoleStaff | RoleSecurity | RoleAudit | RoleAdmin,
 	VerbSubscribe: RoleScreen | RoleStaff | RoleSecurity | RoleAudit | RoleAdmin,
-	VerbSessions:  RoleSecurity | RoleAudit | RoleAdmin,
+	VerbSessions:  RoleScreen | RoleSecurity | RoleAudit | RoleAdmin,
 	VerbExport:    RoleAudit,
 	VerbIssue:     RoleScreen | RoleStaff, // and only for a person that the roster lets clear media for the class
 	VerbEject:     RoleScreen | RoleStaff | RoleAdmin,
-	VerbInstall:   RoleSecurity | RoleAdmin, // a pack proves itself; who brings it gains nothing
+	VerbInstall:   RoleScreen | RoleSecurity | RoleAdmin, // a pack proves itself; who brings it gains nothing
 	VerbBegin:     RoleSecurity | RoleAdmin,
 	VerbEnd:       RoleSecurity | RoleAdmin,
 	VerbOverride:  RoleScreen | RoleStaff, // and only for two people whom the roster lets do it
@@ -57,6 +57,10 @@ var allowed = map[Verb]Roles{
 	VerbConfirmException: RoleSecurity, // and another person than the one who proposed it
 	VerbRemoveException:  RoleSecurity,
 }
+
+// onBehalf are verbs that the screen has no right to by itself: it asks on behalf of the person who is signed in on it, who must have
+// the right.
+var onBehalf = map[Verb]bool{VerbSessions: true, VerbInstall: true}
 
 // May reports whether a set of roles allows a verb.
 func (r Roles) May(v Verb) bool { return r&allowed[v] != 0 }

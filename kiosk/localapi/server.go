@@ -37,8 +37,10 @@ type Handler struct {
 	Begin    func(ctx context.Context, peer Peer, reason string, since time.Time) error
 	Override func(ctx context.Context, peer Peer, port, class, reason string) (Answer, error)
 	// SignIn signs a person in for as long as ctx lasts, at most. It never keeps the PIN.
-	SignIn   func(ctx context.Context, number string, pin PIN) (SignIn, error)
-	SignOut  func()
+	SignIn  func(ctx context.Context, number string, pin PIN) (SignIn, error)
+	SignOut func()
+	// OnBehalf reports whether the person who is signed in may ask for a verb that the screen may not by itself; nil: nobody may.
+	OnBehalf func(Verb) bool
 	Stay     func()
 	Guest    func(company, order string) (SignIn, error)
 	Clock    func(ctx context.Context, peer Peer) error
@@ -282,6 +284,17 @@ func (c *client) read(ctx context.Context, requests chan<- Request) {
 	}
 }
 
+// may reports whether the client may have what it asks for, by its own roles or on behalf of the person who is signed in. Whatever that
+// person may do, the screen never makes the daemon open a path.
+func (c *client) may(r Request) bool {
+	own := c.roles
+	if onBehalf[r.Verb] {
+		own &^= RoleScreen
+	}
+	h := &c.server.handler
+	return own.May(r.Verb) || c.roles.May(r.Verb) && r.Path == "" && h.OnBehalf != nil && h.OnBehalf(r.Verb)
+}
+
 // answer does what a request asks for.
 func (c *client) answer(ctx context.Context, r Request) Reply {
 	reply := Reply{ID: r.ID}
@@ -290,7 +303,7 @@ func (c *client) answer(ctx context.Context, r Request) Reply {
 	switch {
 	case err != nil:
 		err = &Error{CodeRequest, "The request breaks the rules: " + err.Error() + "."}
-	case !c.roles.May(r.Verb):
+	case !c.may(r):
 		err = &Error{CodeDenied, "This user may not do that."}
 	default:
 		switch r.Verb {

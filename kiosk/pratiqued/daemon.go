@@ -81,7 +81,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 func (d *daemon) run(ctx context.Context) error {
 	d.desk = d.newDesk()
 	d.server = localapi.NewServer(localapi.Handler{Roles: d.people.roles, Sessions: d.state.Sessions, Issue: d.issue, Eject: d.eject, Install: d.asked, Begin: d.beginIncident, End: d.endIncident, Disclose: d.disclose,
-		Override: d.override, SignIn: d.signIn, SignOut: d.desk.SignOut, Stay: d.desk.Stay, Guest: d.guest,
+		Override: d.override, OnBehalf: d.onBehalf, SignIn: d.signIn, SignOut: d.desk.SignOut, Stay: d.desk.Stay, Guest: d.guest,
 		Clock: d.acceptClock, Search: d.search, Exceptions: d.exceptions, Except: d.propose, Confirm: d.confirm, Remove: d.remove,
 		Export: d.export, Failed: func(err error) { d.log.Error("a client's request failed", "error", err) }})
 	name := d.cfg.Station.Name

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"pratique/kiosk"
@@ -126,6 +127,16 @@ func (d *daemon) asks(peer localapi.Peer) (kiosk.Person, error) {
 		}
 	}
 	return d.people.person(peer), nil
+}
+
+// onBehalf reports whether the person who is signed in may ask for what the screen may not by itself.
+func (d *daemon) onBehalf(verb localapi.Verb) bool {
+	right := map[localapi.Verb]staff.Action{localapi.VerbSessions: staff.ReadLog, localapi.VerbInstall: staff.Install}[verb]
+	if right == "" || !slices.Contains(d.desk.View().May, right) {
+		return false
+	}
+	d.desk.Stay()
+	return true
 }
 
 // publish hands the state to clients, and notes when a medium is taken out: then nobody is signed in any more. It is called

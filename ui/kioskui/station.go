@@ -25,7 +25,7 @@ type station struct {
 const (
 	againAfter = time.Second      // for a daemon that does not answer
 	askTime    = 15 * time.Second // for a request that does not wait for a scan
-	issueTime  = 8 * time.Hour    // for one that does
+	issueTime  = 8 * time.Hour    // for one that does, or that tries a rule pack
 )
 
 func newStation(socket string, changed func(*localapi.State)) *station {
@@ -84,7 +84,7 @@ func (s *station) ask(e ui.Effect, answered func([]localapi.Session, *localapi.E
 
 func (s *station) send(ctx context.Context, e ui.Effect) (history []localapi.Session, err error) {
 	limit := askTime
-	if e.Verb == localapi.VerbIssue || e.Verb == localapi.VerbOverride {
+	if e.Verb == localapi.VerbIssue || e.Verb == localapi.VerbOverride || e.Verb == localapi.VerbInstall {
 		limit = issueTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -105,6 +105,8 @@ func (s *station) send(ctx context.Context, e ui.Effect) (history []localapi.Ses
 		err = c.Eject(ctx, e.Port)
 	case localapi.VerbOverride:
 		_, err = c.Override(ctx, e.Port, e.Class, e.Reason)
+	case localapi.VerbInstall:
+		_, err = c.InstallFrom(ctx, e.Port)
 	case localapi.VerbSessions:
 		history, err = c.Sessions(ctx, localapi.MaxSessions)
 	default:

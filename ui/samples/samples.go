@@ -147,6 +147,12 @@ func All() []Situation {
 		})},
 		{"office", station(jane), at(ui.Office)},
 		{"pack", station(jane), at(ui.Pack)},
+		{"pack/stick", station(jane, in(localapi.Waiting), verdict("cleared")), at(ui.Pack)},
+		{"pack-trying", station(jane, in(localapi.Installing)), full},
+		{"pack-installed", station(in(localapi.Removed), func(_ *localapi.State, p *localapi.Port) {
+			p.Pack = &localapi.Pack{Name: "hospital", Version: 13}
+		}), full},
+		{"pack-refused", station(in(localapi.Removed), refusal("pack-refused")), full},
 		{"sessions", station(jane), with(func(l *ui.Look) { l.Place, l.History = ui.Sessions, history })},
 		{"session", station(jane), with(func(l *ui.Look) { l.Place, l.History, l.Open = ui.Session, history, history[1].ID })},
 		{"doctor", station(jane), at(ui.Doctor)},
