@@ -23,8 +23,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,13 +63,31 @@ func start(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "kioskui: error: %v\n", err)
 		return 2
 	}
-	if os.Getenv("DISPLAY") == "" {
-		fmt.Fprintln(stderr, "kioskui: error: there is no display to open a window on (DISPLAY is not set)")
+	if err := display(os.Getenv("DISPLAY")); err != nil {
+		fmt.Fprintf(stderr, "kioskui: error: there is no display to open a window on: %v\n", err)
 		fmt.Fprintln(stderr, "kioskui: hint: on a machine without one, run it in a virtual display: xvfb-run -s '-screen 0 1280x800x24' kioskui --window 1280x800")
 		return 1
 	}
 	run(ctx, o, stderr)
 	return 0
+}
+
+// display looks whether somebody answers on an X display of this machine: the toolkit panics if nobody does.
+func display(name string) error {
+	if name == "" {
+		return errors.New("DISPLAY is not set")
+	}
+	host, number, found := strings.Cut(name, ":")
+	if number, _, _ = strings.Cut(number, "."); !found || host != "" {
+		return nil // another machine's, or a name that the toolkit may know
+	}
+	conn, err := net.DialTimeout("unix", "/tmp/.X11-unix/X"+number, time.Second)
+	if err != nil {
+		if conn, err = net.DialTimeout("unix", "@/tmp/.X11-unix/X"+number, time.Second); err != nil {
+			return fmt.Errorf("nobody answers on %q", name)
+		}
+	}
+	return conn.Close()
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
