@@ -20,8 +20,9 @@ const personTime = 10 * time.Minute
 
 // StationConfig says what a station is made of. All but the last are required.
 type StationConfig struct {
-	State *State
-	Name  string
+	State   *State
+	Name    string
+	Contact string // whom to call, if anybody says so
 	// Want is how every medium is screened. Its class is the one that a medium is decided for before anybody says what it
 	// is for; target, folder and functions are not used.
 	Want    Screening

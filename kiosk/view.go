@@ -19,7 +19,7 @@ import (
 // to what was made for it.
 func (st *Station) publish() {
 	s := localapi.State{Version: 1, Station: st.cfg.Name, Ready: st.ready, Problems: st.problems, Demo: st.cfg.State.Key().Demo,
-		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies)), Staff: st.staff}
+		Rules: localapi.Rules{Name: st.cfg.Want.Pack.Name, Version: st.cfg.Want.Pack.Version}, Classes: slices.Sorted(maps.Keys(st.cfg.Want.Pack.Policies)), Staff: st.staff, Contact: st.cfg.Contact}
 	for _, p := range st.ports {
 		s.Ports = append(s.Ports, p.view)
 	}

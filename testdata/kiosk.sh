@@ -17,6 +17,7 @@ mkdir -p "$work/incoming" "$work/sticks" "$work/receipts"
 cat >"$work/station.toml" <<END
 [station]
 name = "Desk"
+contact = "IT security, 4711"
 [scan]
 require_namespaces = false
 [sources]

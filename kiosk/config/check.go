@@ -44,7 +44,7 @@ var (
 
 // check holds every value against its range.
 func (c *Config) check(text []byte) error {
-	for _, s := range []struct{ key, value string }{{"name", c.Station.Name}, {"site", c.Station.Site}} {
+	for _, s := range []struct{ key, value string }{{"name", c.Station.Name}, {"site", c.Station.Site}, {"contact", c.Station.Contact}} {
 		if err := checkText(s.value, true); err != nil {
 			return at(text, fmt.Errorf("%s: %w", s.key, err), "station", s.key)
 		}

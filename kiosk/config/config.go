@@ -16,6 +16,7 @@
 //	[station]
 //	name = "Radiology 2"            # for people: screens and receipts
 //	site = "Example Hospital"
+//	contact = "IT security, 4711"   # whom the screen says to call
 //
 //	[scan]
 //	require_namespaces = true       # no scan without namespaces; true wherever there is a file, false without
@@ -119,8 +120,9 @@ type Config struct {
 
 // Station says to people which one it is.
 type Station struct {
-	Name string `toml:"name"`
-	Site string `toml:"site"`
+	Name    string `toml:"name"`
+	Site    string `toml:"site"`
+	Contact string `toml:"contact"`
 }
 
 // Scan says how media are scanned.

@@ -21,6 +21,7 @@ const full = `
 [station]
 name = "Radiology 2"
 site = "Example Hospital"
+contact = "IT security, 4711"
 
 [scan]
 require_namespaces = false
@@ -74,7 +75,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	four := int64(4)
 	want := Config{
-		Station: Station{"Radiology 2", "Example Hospital"},
+		Station: Station{Name: "Radiology 2", Site: "Example Hospital", Contact: "IT security, 4711"},
 		Scan:    Scan{RequireNamespaces: false, Deep: true, Workers: 2},
 		Ports:   []Port{{"1-2", "left"}, {"2-2", "left"}, {"1-3.4", "right"}},
 		Devices: []Device{{"1-4", "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "touch screen"}},

@@ -89,7 +89,7 @@ func (d *daemon) run(ctx context.Context) error {
 		name = d.state.Key().Issuer
 	}
 	var err error
-	d.station, err = kiosk.NewStation(kiosk.StationConfig{State: d.state, Name: name, Want: d.want, Ports: d.ports(), Publish: d.publish, Log: d.log})
+	d.station, err = kiosk.NewStation(kiosk.StationConfig{State: d.state, Name: name, Contact: d.cfg.Station.Contact, Want: d.want, Ports: d.ports(), Publish: d.publish, Log: d.log})
 	if err != nil {
 		return err
 	}

@@ -95,5 +95,9 @@ func station(state string, n int) localapi.State {
 	case localapi.Issued:
 		p.Clearance = &localapi.Clearance{Code: fmt.Sprintf("%08X", n), Class: "imaging", QR: fmt.Sprintf("%s%08d", samples.Digits[:len(samples.Digits)-8], n), Expires: localapi.Time(time.Now()), LogIndex: uint64(n)}
 	}
-	return localapi.State{Version: 1, Station: "Soak", Ready: true, Classes: []string{"general", "imaging"}, Staff: &localapi.SignIn{}, Ports: []localapi.Port{p}}
+	staff := &localapi.SignIn{}
+	if n%2 == 1 {
+		staff = &localapi.SignIn{Name: "Jane Doe", Classes: []string{"general", "imaging"}, May: []string{"override", "sponsor", "install", "read-log", "administer"}}
+	}
+	return localapi.State{Version: 1, Station: "Soak", Ready: true, Classes: []string{"general", "imaging"}, Staff: staff, Ports: []localapi.Port{p}}
 }

@@ -196,7 +196,7 @@ func daemon(t *testing.T) (folder, state, socket string) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"station.toml": fmt.Sprintf("[station]\nname = \"Radiology 2\"\n[scan]\nrequire_namespaces = false\n[sources]\nwatch = %q\n[staff]\nroster = %q\n", folder, filepath.Join(dir, "roster.toml")),
+		"station.toml": fmt.Sprintf("[station]\nname = \"Radiology 2\"\ncontact = \"IT security, 4711\"\n[scan]\nrequire_namespaces = false\n[sources]\nwatch = %q\n[staff]\nroster = %q\n", folder, filepath.Join(dir, "roster.toml")),
 		"roster.toml":  fmt.Sprintf("[[person]]\nid = \"p-1\"\nname = \"Jane Doe\"\nuid = %d\nclasses = [\"general\", \"imaging\"]\n", os.Getuid()),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

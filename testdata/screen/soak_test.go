@@ -83,7 +83,7 @@ func TestT20_RandomInputBreaksNothing(t *testing.T) {
 	inputs := 0
 	for end := time.Now().Add(*soak); time.Now().Before(end); {
 		var args []string
-		for range 12 {
+		for range 40 {
 			at := []string{"mousemove", strconv.Itoa(rnd.IntN(width)), strconv.Itoa(rnd.IntN(height))}
 			switch rnd.IntN(8) {
 			case 0, 1, 2:
