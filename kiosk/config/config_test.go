@@ -88,7 +88,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Roster: "/etc/pratique/roster.toml",
 		Idle:   90 * time.Second,
 		Tokens: Tokens{3},
-		lines:  map[string]int{"imaging": 32, "my-ct": 40},
+		lines:  map[string]int{"imaging": 33, "my-ct": 41},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

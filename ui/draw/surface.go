@@ -19,6 +19,7 @@ import (
 	"image"
 	"image/color"
 	"reflect"
+	"strconv"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/canvas"
@@ -38,12 +39,12 @@ type Surface struct {
 	plan    Plan
 	size    fyne.Size
 	objects []fyne.CanvasObject
-	targets map[string]*target // by the button's name, from page to page
+	kept    kept
 }
 
 // NewSurface returns an empty surface. touched is called for what a person touches or presses.
 func NewSurface(touched func(ui.Action)) *Surface {
-	s := &Surface{touched: touched, targets: map[string]*target{}}
+	s := &Surface{touched: touched}
 	s.ExtendBaseWidget(s)
 	return s
 }
@@ -76,55 +77,104 @@ func measure(text string, size float32, bold, mono bool) (w, h float32) {
 	return got.Width, got.Height
 }
 
+// kept are objects that were painted before. The toolkit holds what it made of an object's picture for a minute after the object was
+// last seen: a screen that made new ones for each state would hold those of all.
+type kept struct {
+	plates  []*canvas.Rectangle
+	words   []*canvas.Text
+	images  []*canvas.Image
+	shows   []string // what each image is of
+	targets map[string]*target
+}
+
+// nth is the object that was the nth before, or a new one.
+func nth[T any](list *[]*T, n int, make func() *T) *T {
+	if n == len(*list) {
+		*list = append(*list, make())
+	}
+	return (*list)[n]
+}
+
 // paint makes the objects of the plan. What can be touched stays the same object from one page to the next.
 func (s *Surface) paint() []fyne.CanvasObject {
-	back := canvas.NewRectangle(s.plan.Back)
+	k := &s.kept
+	plates, words, images := 0, 0, 0
+	plate := func() *canvas.Rectangle {
+		plates++
+		return nth(&k.plates, plates-1, func() *canvas.Rectangle { return canvas.NewRectangle(color.Transparent) })
+	}
+	back := plate()
+	back.FillColor, back.CornerRadius, back.StrokeColor, back.StrokeWidth = s.plan.Back, 0, nil, 0
+	back.Move(fyne.NewPos(0, 0))
 	back.Resize(s.size)
 	out := []fyne.CanvasObject{back}
-	kept := map[string]*target{}
+	targets := map[string]*target{}
 	var over []fyne.CanvasObject
 	for i := range s.plan.Boxes {
 		b := &s.plan.Boxes[i]
+		at, size := fyne.NewPos(b.X, b.Y), fyne.NewSize(b.W, b.H)
 		var o fyne.CanvasObject
 		switch b.Kind {
 		case Plate:
-			r := canvas.NewRectangle(b.Fill)
-			r.CornerRadius = b.Radius
+			r := plate()
+			r.FillColor, r.CornerRadius, r.StrokeColor, r.StrokeWidth = b.Fill, b.Radius, nil, 0
 			if b.Line.A > 0 {
 				r.StrokeColor, r.StrokeWidth = b.Line, 2
 			}
 			o = r
 		case Words:
-			t := canvas.NewText(b.Text, b.Ink)
-			t.TextSize, t.TextStyle = b.Size, fyne.TextStyle{Bold: b.Bold, Monospace: b.Mono}
+			t := nth(&k.words, words, func() *canvas.Text { return canvas.NewText("", black) })
+			words++
+			t.Text, t.Color, t.TextSize, t.TextStyle = b.Text, b.Ink, b.Size, fyne.TextStyle{Bold: b.Bold, Monospace: b.Mono}
 			o = t
-		case Picture:
-			p := canvas.NewImageFromResource(picture(b.Icon, b.Ink, b.W))
-			p.FillMode = canvas.ImageFillContain
-			o = p
-		case Symbol:
-			p := canvas.NewImageFromImage(symbol(b.Digits, int(b.W)))
-			p.FillMode, p.ScaleMode = canvas.ImageFillContain, canvas.ImageScalePixels
-			o = p
+		case Picture, Symbol:
+			o = s.image(images, b)
+			images++
 		case Target:
 			name := b.Button.Name()
-			t := s.targets[name]
+			t := k.targets[name]
 			if t == nil {
 				t = newTarget(s)
 			}
 			t.action, t.focus, t.radius = b.Button.Do, paletteOf(s.look.Theme).Focus, 10
-			kept[name] = t
+			targets[name] = t
+			t.Move(at)
+			t.Resize(size)
 			over = append(over, t)
-			o = t
+			continue
 		}
-		o.Move(fyne.NewPos(b.X, b.Y))
-		o.Resize(fyne.NewSize(b.W, b.H))
-		if b.Kind != Target {
-			out = append(out, o)
-		}
+		o.Move(at)
+		o.Resize(size)
+		out = append(out, o)
 	}
-	s.targets = kept
+	k.targets = targets
 	return append(out, over...)
+}
+
+// image is the nth picture of the page: an icon or a QR code. It is drawn only if it is another than before.
+func (s *Surface) image(n int, b *Box) *canvas.Image {
+	k := &s.kept
+	if n == len(k.shows) {
+		k.shows = append(k.shows, "")
+	}
+	p := nth(&k.images, n, func() *canvas.Image { return &canvas.Image{FillMode: canvas.ImageFillContain} })
+	shows := b.Digits + strconv.Itoa(int(b.W))
+	var icon fyne.Resource
+	if b.Kind == Picture {
+		icon = picture(b.Icon, b.Ink, b.W)
+		shows = icon.Name()
+	}
+	if k.shows[n] == shows {
+		return p
+	}
+	k.shows[n] = shows
+	p.Resource, p.Image, p.ScaleMode = icon, nil, canvas.ImageScaleSmooth
+	if b.Kind == Symbol {
+		p.Image, p.ScaleMode = symbol(b.Digits, int(b.W)), canvas.ImageScalePixels
+	}
+	p.Resize(fyne.NewSize(b.W, b.H))
+	p.Refresh()
+	return p
 }
 
 // symbol is a QR code of a side of so many pixels, with its quiet zone: all modules are equally large if there is room for three
@@ -165,9 +215,6 @@ func (r *surfaceRenderer) MinSize() fyne.Size           { return fyne.NewSize(1,
 func (r *surfaceRenderer) Objects() []fyne.CanvasObject { return r.s.objects }
 func (r *surfaceRenderer) Destroy()                     {}
 func (r *surfaceRenderer) Refresh() {
-	for _, o := range r.s.objects {
-		o.Refresh()
-	}
 	canvas.Refresh(r.s)
 }
 
@@ -248,7 +295,7 @@ func (s *Surface) Key(name fyne.KeyName, at *target) {
 
 // press does what the button with this action would do, if the page has one.
 func (s *Surface) press(a ui.Action) {
-	if _, there := s.targets[ui.Button{Do: a}.Name()]; there {
+	if _, there := s.kept.targets[ui.Button{Do: a}.Name()]; there {
 		s.touched(a)
 	}
 }

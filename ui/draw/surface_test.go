@@ -166,7 +166,7 @@ func TestTouchesAndKeysReachTheirButton(t *testing.T) {
 			}
 		}
 		// By keyboard alone: Tab goes to each button once, space presses it.
-		targets := len(surface.targets)
+		targets := len(surface.kept.targets)
 		seen := map[ui.Action]bool{}
 		win.Canvas().Unfocus()
 		for range targets {
@@ -212,7 +212,7 @@ func TestAButtonStaysTheSameWhileThePageChanges(t *testing.T) {
 			continue
 		}
 		_, surface := paint(t, s, 1280, 800)
-		before := surface.targets["open sign-in"]
+		before := surface.kept.targets["open sign-in"]
 		before.MouseDown(&desktop.MouseEvent{})
 		st := *s.State
 		st.Ports = append(st.Ports[:0:0], st.Ports...)
@@ -221,7 +221,7 @@ func TestAButtonStaysTheSameWhileThePageChanges(t *testing.T) {
 		st.Ports[0].Progress = &progress
 		old := surface.plan
 		surface.Display(ui.Screen(&st, s.Look, samples.Now), s.Look)
-		if surface.targets["open sign-in"] != before || before == nil || !before.down {
+		if surface.kept.targets["open sign-in"] != before || before == nil || !before.down {
 			t.Error("the button under the finger was replaced")
 		}
 		if fmt.Sprint(old) == fmt.Sprint(surface.plan) {
