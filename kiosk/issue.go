@@ -26,6 +26,7 @@ type Clearance struct {
 	QR           string // digits
 	Expires      time.Time
 	LogIndex     uint64
+	LogHead      string // size and root of the log when it was issued; empty where it was loaded later
 	Claims       clearance.Claims
 }
 
@@ -138,8 +139,18 @@ func (se *session) issueAs(gone context.Context, class, person string, over *ove
 	if err := s.step("issued"); err != nil {
 		return nil, err
 	}
-	return s.load(dir)
+	c, err := s.load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if head, err := s.log.Head(ctx); err == nil { // the clearance is out: what a slip says besides stops nothing any more
+		c.LogHead = fmt.Sprintf("%d %x", head.Size, head.Root[:headBytes])
+	}
+	return c, nil
 }
+
+// headBytes of the log's root are on a receipt: enough that nobody makes another log that has the same ones (2^128 tries).
+const headBytes = 16
 
 // tokenVerdicts are the verdicts that an override can have. One that is not here has a number that no token may carry.
 var tokenVerdicts = map[Verdict]clearance.Verdict{NotCleared: clearance.NotCleared, CouldNotCheck: clearance.CouldNotCheck}

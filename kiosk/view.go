@@ -118,7 +118,7 @@ func foundViews(rep *report.Report, policy rules.Policy, except exception.Set) [
 
 func clearanceView(c *Clearance) *localapi.Clearance {
 	v := &localapi.Clearance{ID: hex.EncodeToString(c.ID[:]), Code: c.Code, Class: c.Claims.Audience[0], QR: c.QR,
-		Expires: localapi.Time(c.Expires), LogIndex: c.LogIndex}
+		Expires: localapi.Time(c.Expires), LogIndex: c.LogIndex, LogHead: c.LogHead}
 	if o := c.Claims.Override; o != nil {
 		v.Override = o.Reason
 	}

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"pratique/kiosk/localapi"
@@ -34,6 +35,9 @@ func SlipOf(st *localapi.State, look Look, now time.Time) (Slip, bool) {
 		s.Notes = append(s.Notes, v.say("override."+c.Override))
 	}
 	s.Facts = append(s.Facts, [2]string{v.say("details.entry"), strconv.FormatUint(c.LogIndex, 10)})
+	if size, root, found := strings.Cut(c.LogHead, " "); found {
+		s.Facts = append(s.Facts, [2]string{v.say("details.head"), Shown(size) + " " + Shown(root)})
+	}
 	if st.Demo {
 		s.Notes = append(s.Notes, v.say("note.demo"))
 	}

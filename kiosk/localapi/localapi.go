@@ -230,6 +230,7 @@ type Clearance struct {
 	Expires  string `cbor:"5,keyasint" json:"expires"`
 	LogIndex uint64 `cbor:"6,keyasint" json:"log_index"`
 	Override string `cbor:"7,keyasint,omitempty" json:"override,omitempty"` // RED: two people let it through, for this reason
+	LogHead  string `cbor:"8,keyasint,omitempty" json:"log_head,omitempty"` // its size, and the first half of its root in hex
 }
 
 // Answer is what became of a request for a clearance.

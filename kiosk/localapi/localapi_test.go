@@ -71,7 +71,7 @@ func full() State {
 	return State{Version: 1, Station: "demo", Ready: true, Problems: []Problem{{"roster", "x"}}, Rules: Rules{"baseline", 3}, Classes: []string{"general"}, Demo: true,
 		Ports: []Port{{ID: "1-2", Name: "left", State: Issued, Since: "2026-11-21T12:00:00Z", Session: "aa", Medium: &Medium{"usb", 1, 2, 1, 3, 4},
 			Progress: &Progress{1, 2, 3, 4, -1}, Class: "general", Verdict: "cleared", Reasons: []Reason{{"a", "b"}}, Findings: &Findings{1, 2, 3, 1},
-			Clearance: &Clearance{"aa", "bb", "general", "123", "2026-11-21T12:00:00Z", 7, "drill"}, Refusal: &Reason{"c", "d"},
+			Clearance: &Clearance{"aa", "bb", "general", "123", "2026-11-21T12:00:00Z", 7, "drill", "5 00ff"}, Refusal: &Reason{"c", "d"},
 			Override: &Override{"general", "drill", "2026-11-21T12:00:00Z"}}},
 		Staff: &SignIn{true, "Jane Doe", true, "Acme", []string{"general"}, []string{"override"}, "2026-11-21T12:00:00Z", "2026-11-21T12:00:00Z"}}
 }

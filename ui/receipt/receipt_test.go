@@ -147,6 +147,16 @@ func TestAReceiptAsPDFCarriesTheTokenAndNothingElse(t *testing.T) {
 	}
 }
 
+// Whoever keeps a slip can hold the log against it later.
+func TestAReceiptSaysWhereTheLogEnded(t *testing.T) {
+	for name, slip := range slips(t) {
+		last := slip.Facts[len(slip.Facts)-1][1]
+		if last != "4713 9b1f0c55d2a94e0b8f6d7c3a21e4f598" {
+			t.Errorf("%s says %q", name, last)
+		}
+	}
+}
+
 // A slip gets lost: whoever finds it learns no name from it.
 func TestT10_NoPersonIsOnAReceipt(t *testing.T) {
 	for name, slip := range slips(t) {

@@ -73,7 +73,7 @@ func verdict(word string, codes ...string) func(*localapi.State, *localapi.Port)
 func clearance(override string) func(*localapi.State, *localapi.Port) {
 	return func(_ *localapi.State, p *localapi.Port) {
 		p.Class, p.Verdict = "imaging", "cleared"
-		p.Clearance = &localapi.Clearance{ID: "311e1b0faae1748f9e9459b59d911f09", Code: "64Z1P3ZA", Class: "imaging", QR: Digits, Expires: "2026-11-22T12:00:00Z", LogIndex: 4711, Override: override}
+		p.Clearance = &localapi.Clearance{ID: "311e1b0faae1748f9e9459b59d911f09", Code: "64Z1P3ZA", Class: "imaging", QR: Digits, Expires: "2026-11-22T12:00:00Z", LogIndex: 4711, LogHead: "4713 9b1f0c55d2a94e0b8f6d7c3a21e4f598", Override: override}
 	}
 }
 
