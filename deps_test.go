@@ -276,7 +276,7 @@ func TestHouseRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./ui/...") {
 		cmd := exec.Command("go", "doc", p.ImportPath)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -7,8 +7,8 @@
 package screen
 
 import (
+	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,8 +50,8 @@ type rig struct {
 	measure draw.Measure
 }
 
-// start starts a program that ends with the test.
-func start(t *testing.T, env []string, name string, args ...string) *exec.Cmd {
+// start starts a program that ends with the test. extra, if there is one, is its descriptor 3.
+func start(t *testing.T, env []string, extra *os.File, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -59,12 +60,17 @@ func start(t *testing.T, env []string, name string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
+	if extra != nil {
+		cmd.ExtraFiles = []*os.File{extra}
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
+		late.Stop()
 		if text, err := os.ReadFile(out.Name()); err == nil && t.Failed() {
 			t.Logf("%s said:\n%.4000s", filepath.Base(name), text)
 		}
@@ -84,14 +90,18 @@ func newRig(t *testing.T, socket string, flags ...string) *rig {
 		s := fyne.MeasureText(text, size, fyne.TextStyle{Bold: bold, Monospace: mono})
 		return s.Width, s.Height
 	}}
-	number, x := 0, (*exec.Cmd)(nil)
-	for number = 90; number < 99; number++ { // the first display that nobody has
-		if _, err := os.Stat(fmt.Sprintf("/tmp/.X11-unix/X%d", number)); errors.Is(err, os.ErrNotExist) {
-			break
-		}
+	told, tell, err := os.Pipe() // the X server takes a display that nobody has, and says which
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.display = ":" + strconv.Itoa(number)
-	x = start(t, nil, "Xvfb", r.display, "-screen", "0", fmt.Sprintf("%dx%dx24", width, height), "-nolisten", "tcp", "-noreset")
+	x := start(t, nil, tell, "Xvfb", "-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", width, height), "-nolisten", "tcp", "-noreset")
+	tell.Close()
+	number, err := bufio.NewReader(told).ReadString('\n')
+	told.Close()
+	if err != nil {
+		t.Fatalf("Xvfb does not say which display it has: %v", err)
+	}
+	r.display = ":" + strings.TrimSpace(number)
 	r.until("the display is there", 10*time.Second, func() bool {
 		return x.ProcessState == nil && r.run("xdotool", "getmouselocation") == nil
 	})
@@ -103,7 +113,7 @@ func newRig(t *testing.T, socket string, flags ...string) *rig {
 // open starts the screen.
 func (r *rig) open(flags ...string) {
 	r.t.Helper()
-	r.ui = start(r.t, []string{"DISPLAY=" + r.display}, filepath.Join(*bin, "kioskui"), append([]string{"--socket", r.socket, "--sound", "silent"}, flags...)...)
+	r.ui = start(r.t, []string{"DISPLAY=" + r.display}, nil, filepath.Join(*bin, "kioskui"), append([]string{"--socket", r.socket, "--sound", "silent"}, flags...)...)
 	r.until("the window is there", 20*time.Second, func() bool { return len(r.windows()) == 1 })
 }
 
@@ -204,7 +214,7 @@ func daemon(t *testing.T) (folder, state, socket string) {
 		}
 	}
 	socket = filepath.Join(state, "station.sock")
-	start(t, nil, filepath.Join(*bin, "pratiqued"), "--config", filepath.Join(dir, "station.toml"), "--state", state)
+	start(t, nil, nil, filepath.Join(*bin, "pratiqued"), "--config", filepath.Join(dir, "station.toml"), "--state", state)
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		if c, err := localapi.Dial(t.Context(), socket); err == nil {
 			c.Close()
