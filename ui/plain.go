@@ -144,7 +144,7 @@ var reasons = map[string]string{
 	"error.sign-in":  "sign-in",
 	"error.slow":     "slow-down",
 	"error.override": "no-override",
-	"error.refused":  "exception-refused",
+	"error.refused":  "exception-refused export-refused log-rewritten",
 	"error.failed":   "failed bad-request",
 }
 
