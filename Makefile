@@ -11,11 +11,12 @@ CGO      := CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w -buildid='
 APT_BUILD := gcc libc6-dev pkg-config libyara-dev libusb-1.0-0-dev
 APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatprogs sleuthkit gdisk fdisk yara \
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
-             zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils clamav \
+             zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils \
              erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3 \
              libxml2-utils poppler-utils fonts-urw-base35 zbar-tools
 APT_UI    := gcc libc6-dev libgl1-mesa-dev xorg-dev
 APT_SCREEN := $(APT_UI) libgl1-mesa-dri xvfb xdotool x11-utils imagemagick zbar-tools poppler-utils
+APT_BENCH := clamav
 APT_E2E   := qemu-system-x86 xz-utils e2fsprogs
 
 # Mutants, kills and the like: a tenth here, the full count in nightly.
@@ -101,6 +102,7 @@ e2e-quick: apt-test
 	$(E2E)
 
 bench: build apt-test
+	@packaging/apt-install $(APT_BENCH)
 	@$(GO) run ./testdata/bench -bin $(BIN) $(if $(RULES),-rules '$(RULES)')
 	@$(GO) test ./kiosk/audit -run TestAppendIsDurableWithinFiveMilliseconds -v | sed -n 's/.*\(bench .*\)/\1/p'
 	@$(GO) test ./kiosk -run TestRecallOfManyItemsIsQuick -recall-items 1000000 -v | grep '^bench'
