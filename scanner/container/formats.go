@@ -15,6 +15,13 @@ type format struct {
 // table is all that can be opened. A new format needs a row here. It is a function and no variable, because a format has what
 // it finds looked up in it again.
 func table() []format {
+	return append(archives(),
+		format{"program", isProgram, openProgram},
+	)
+}
+
+// archives is what can be opened and is no program.
+func archives() []format {
 	return []format{
 		{"zip", isZIP, openZIP},
 		{"gzip", isGzip, openGzip},
@@ -81,6 +88,14 @@ func (o *Opener) recognise(c *Content) (found []*format) {
 			found = append(found, f)
 		}
 	}
+	if n := known(c); n != nil {
+		found = append(found, n)
+	}
+	return found
+}
+
+// known is what content is known as that nobody can open, or nil.
+func known(c *Content) *format {
 	for i := range named {
 		n := &named[i]
 		at := n.at
@@ -91,10 +106,10 @@ func (o *Opener) recognise(c *Content) (found []*format) {
 			continue
 		}
 		if c.has(at, n.word) {
-			return append(found, &format{name: n.name, open: unknown})
+			return &format{name: n.name, open: unknown}
 		}
 	}
-	return found
+	return nil
 }
 
 // smallest is less than any container needs to have a member with content.
