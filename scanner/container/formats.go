@@ -17,6 +17,7 @@ type format struct {
 func table() []format {
 	return append(archives(),
 		format{"program", isProgram, openProgram},
+		format{"upx", isUPX, openUPX},
 	)
 }
 

@@ -43,6 +43,7 @@ func seeds(t testing.TB) map[string][]byte {
 	out["lzx.cab"] = lzxCabinet(t)
 	out["small.img"] = makeImage(t, "fat.img", "mkfs.fat -C fat.img 64 >/dev/null && mcopy -i fat.img TREE/letter.txt ::", files)
 	out["szdd"], out["kwaj"], out["sis"], out["rar4"], out["rar5"] = szddOf(payload(500)), kwajOf(payload(500)), sisOf(t), rar4Of(payload(300)), rar5Of(payload(300))
+	maps.Copy(out, upxPrograms(t))
 	for name, b := range programs(t) {
 		if strings.HasSuffix(name, "-cab.exe") || strings.HasSuffix(name, "-7z") || strings.HasSuffix(name, "-zip.com") {
 			out[name] = b
