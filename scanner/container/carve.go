@@ -239,43 +239,50 @@ func zipIn(c *Content) span {
 // proofs are archives that begin with enough to be sure of, anywhere. prove says how long one is; 0 is none, -1 to the end.
 var proofs = []struct {
 	name, word string
-	behind     bool // only behind the end of a program, because little proves it
+	back       int64 // how far before the word it begins
+	behind     bool  // only behind the end of a program, because little proves it
 	prove      func(head []byte) int64
 }{
-	{"archive.7z", sevenMagic, false, func(b []byte) int64 {
+	{"archive.7z", sevenMagic, 0, false, func(b []byte) int64 {
 		next, size := le.Uint64(b[12:]), le.Uint64(b[20:])
 		if crc32.ChecksumIEEE(b[12:32]) != le.Uint32(b[8:]) || next > 1<<40 || size > sevenMaxHeader {
 			return 0
 		}
 		return int64(32 + next + size)
 	}},
-	{"archive.cab", cabMagic, false, func(b []byte) int64 {
+	{"archive.cab", cabMagic, 0, false, func(b []byte) int64 {
 		if !isCab(whole(b)) || le.Uint32(b[12:]) != 0 || le.Uint32(b[20:]) != 0 || le.Uint16(b[26:]) == 0 || le.Uint16(b[28:]) == 0 || le.Uint32(b[16:]) < cabHeader {
 			return 0
 		}
 		return int64(le.Uint32(b[8:]))
 	}},
-	{"archive.rar", "Rar!\x1A\x07\x00", false, func(b []byte) int64 {
+	{"archive.rar", "Rar!\x1A\x07\x00", 0, false, func(b []byte) int64 {
 		n := int(le.Uint16(b[12:]))
 		if b[9] != 0x73 || n < 13 || 7+n > len(b) || uint16(crc32.ChecksumIEEE(b[9:7+n])) != le.Uint16(b[7:]) {
 			return 0
 		}
 		return -1
 	}},
-	{"archive.rar", "Rar!\x1A\x07\x01\x00", false, func(b []byte) int64 {
+	{"archive.rar", "Rar!\x1A\x07\x01\x00", 0, false, func(b []byte) int64 {
 		n := 13 + int(b[12]) // a header of more than 127 bytes is none that begins an archive
 		if n > len(b) || n < 15 || crc32.ChecksumIEEE(b[12:n]) != le.Uint32(b[8:]) {
 			return 0
 		}
 		return -1
 	}},
-	{"archive.xz", "\xFD7zXZ\x00", false, func(b []byte) int64 {
+	{"archive.xz", "\xFD7zXZ\x00", 0, false, func(b []byte) int64 {
 		if crc32.ChecksumIEEE(b[6:8]) != le.Uint32(b[8:]) {
 			return 0
 		}
 		return -1
 	}},
-	{"archive.zip", zipLocal, true, func(b []byte) int64 {
+	{"installer.nsis", nsisMagic, 4, true, func(b []byte) int64 {
+		if n := int64(le.Uint32(b[24:])); n >= nsisHeader {
+			return n
+		}
+		return 0
+	}},
+	{"archive.zip", zipLocal, 0, true, func(b []byte) int64 {
 		_, method := zipMethods[le.Uint16(b[8:])]
 		if b[4] > 63 || !method || le.Uint16(b[26:]) == 0 || le.Uint16(b[26:]) > 1024 || b[30] < ' ' {
 			return 0
@@ -304,7 +311,7 @@ func carve(c *Content, r span, end int64, seen *[]span, spend func(int64) error,
 					break
 				}
 				i += k
-				from := at + int64(i)
+				from := at + int64(i) - p.back
 				head := c.piece(from, min(carveHead, r.end-from))
 				if from <= 0 || len(head) < leastOverlay+16 || p.behind && from < end {
 					continue

@@ -50,6 +50,7 @@ func archives() []format {
 		{"sis", isSis, openSis},
 		{"szdd", isSzdd, openSzdd},
 		{"kwaj", isKwaj, openKwaj},
+		{"nsis", isNSIS, openNSIS},
 	}
 }
 

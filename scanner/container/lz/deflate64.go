@@ -17,6 +17,7 @@ type Deflate64 struct {
 	left  int // bytes of a stored block
 	match int // bytes of a match that had no room
 	dist  int
+	nsis  bool
 
 	literal, distance lowFirst
 	err               error
@@ -25,6 +26,13 @@ type Deflate64 struct {
 // NewDeflate64 returns a reader. It takes of src what belongs to the stream and no more.
 func NewDeflate64(src Source) *Deflate64 {
 	return &Deflate64{src: src, win: newWindow(1<<16, 0), kind: -1}
+}
+
+// NewNSIS returns a reader of the deflate of NSIS's installers: as in RFC 1951, but stored blocks say their length once.
+func NewNSIS(src Source) *Deflate64 {
+	z := NewDeflate64(src)
+	z.nsis = true
+	return z
 }
 
 // lowFirst is a canonical code whose bits come with the lowest of each byte first.
@@ -162,6 +170,8 @@ func (z *Deflate64) copy(s int) error {
 	case s < 28:
 		extra = uint(s)/4 - 1
 		base = 3 + (4+s%4)<<extra
+	case s == 28 && z.nsis:
+		base = 258
 	case s == 28:
 		base, extra = 3, 16
 	default:
@@ -184,7 +194,7 @@ func (z *Deflate64) copy(s int) error {
 		}
 		z.dist = 1 + (2+d%2)<<extra + more
 	}
-	if int64(z.dist) > z.win.total {
+	if int64(z.dist) > z.win.total || z.nsis && d >= 30 {
 		return ErrCorrupt
 	}
 	return nil
@@ -204,11 +214,13 @@ func (z *Deflate64) header() error {
 		if err != nil {
 			return err
 		}
+		if z.left = n; z.nsis {
+			return nil
+		}
 		m, err := z.bits(16)
 		if err != nil || n != ^m&0xFFFF {
 			return ErrCorrupt
 		}
-		z.left = n
 		return nil
 	case 1:
 		var l [288]byte

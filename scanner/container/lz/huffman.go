@@ -1,5 +1,5 @@
 // Package lz unpacks the methods of archives from before LZMA that no library here knows: LZX of cabinets and CHM files, the
-// LZH family of LHA and ARJ, and of ZIP shrink, reduce, implode and deflate64.
+// LZH family of LHA and ARJ, of ZIP shrink, reduce, implode and deflate64, of NSIS its kinds of deflate and bzip2, of UPX NRV.
 //
 // It trusts nothing in a stream. Each reader is an io.Reader that ends with io.EOF when it has given as many bytes as it was
 // told, or when the stream says so; with ErrCorrupt where the stream cannot be what it says, and with io.ErrUnexpectedEOF
