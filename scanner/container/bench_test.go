@@ -16,3 +16,15 @@ func BenchmarkPacked(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPackedProgram is what asking costs a program in which nothing is packed, by the byte.
+func BenchmarkPackedProgram(b *testing.B) {
+	code := peSpec{code: machineCode(), resources: [][]byte{payload(3 * kib), machineCode()[:20*kib]}}.make()
+	o := New(mib)
+	b.SetBytes(int64(len(code)))
+	for b.Loop() {
+		if o.Packed(whole(code)) {
+			b.Fatal("it is a container")
+		}
+	}
+}

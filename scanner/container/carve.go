@@ -240,7 +240,7 @@ func zipIn(c *Content) span {
 var proofs = []struct {
 	name, word string
 	back       int64 // how far before the word it begins
-	behind     bool  // only behind the end of a program, because little proves it
+	behind     bool  // only behind the end of a program: little proves it, or libraries hold such among their sections
 	prove      func(head []byte) int64
 }{
 	{"archive.7z", sevenMagic, 0, false, func(b []byte) int64 {
@@ -270,7 +270,7 @@ var proofs = []struct {
 		}
 		return -1
 	}},
-	{"archive.xz", "\xFD7zXZ\x00", 0, false, func(b []byte) int64 {
+	{"archive.xz", "\xFD7zXZ\x00", 0, true, func(b []byte) int64 {
 		if crc32.ChecksumIEEE(b[6:8]) != le.Uint32(b[8:]) {
 			return 0
 		}

@@ -1,10 +1,13 @@
-// Package container opens what is packed: archives, compressed files, images of disks. It finds the members of a file, the
+// Package container opens what is packed: archives, compressed files, images of disks, installers and packed programs. It finds the members of a file, the
 // members of these, and so on, unpacks each in memory, and hands it to whoever checks content.
 //
 // It trusts nothing but its own memory. Every size, offset, name and count was chosen by an enemy: none of them sizes an
 // allocation, none is believed without a look at the bytes. What a container is, its bytes say, whatever its name is; what
 // can be read as two containers is opened as both. A library that panics on crafted input ends the container that it was
 // at, as malformed, and nothing else.
+//
+// Of a program, what its headers do not name is opened, and resources and archives in it; see carve.go. A program in which
+// nothing is packed is no container.
 //
 // Silence is no answer here. What lies in a container and was not opened is told, in one of these ways:
 //

@@ -23,7 +23,9 @@ const notOpened = `
 Known by name, not opened, and told as ` + "`packed-content`" + ` (which blocks unless a policy says otherwise): ZIP members packed by
 PPMd, WavPack or JPEG; 7z folders with PPMd, RISC-V or IA-64 filters; cabinets of Quantum, or that go on in
 another one; KWAJ of method 3; LHA of methods lzs, lz5, pm1, pm2; SIS before version 9; split, streamed and linked VMDK,
-differencing VHD and VHDX, QCOW2, VDI, EnCase; file systems without a reader; `
+differencing VHD and VHDX, QCOW2, VDI, EnCase; file systems without a reader;
+programs packed with anything but UPX, by their marks (ASPack, MEW, PEspin, Petite, Upack, WWPack, Yoda, FSG, PECompact and others),
+AutoIt and AutoHotkey scripts, installers of Inno Setup, Wise, InstallShield; `
 
 // TestT07_EveryFormatIsOpenedAtEveryDepth packs a payload in every format with a real program, packs that again and again, and
 // looks for the payload. What came of it is a table that is committed.
