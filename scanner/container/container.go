@@ -1,5 +1,5 @@
-// Package container opens what is packed: archives, compressed files, images of disks, installers and packed programs. It finds the members of a file, the
-// members of these, and so on, unpacks each in memory, and hands it to whoever checks content.
+// Package container opens what is packed: archives, compressed files, images of disks, installers and packed programs. It
+// finds the members of a file, the members of these, and so on, unpacks each in memory, and hands it to whoever checks content.
 //
 // It trusts nothing but its own memory. Every size, offset, name and count was chosen by an enemy: none of them sizes an
 // allocation, none is believed without a look at the bytes. What a container is, its bytes say, whatever its name is; what

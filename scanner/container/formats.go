@@ -52,6 +52,7 @@ func archives() []format {
 		{"szdd", isSzdd, openSzdd},
 		{"kwaj", isKwaj, openKwaj},
 		{"nsis", isNSIS, openNSIS},
+		{"installshield", isShield, openShield},
 	}
 }
 
@@ -66,7 +67,7 @@ var named = []struct {
 	{"Apple disk image", "koly", -512}, {"Apple archive", "pbze", 0}, {"Apple archive", "pbzx", 0},
 	{"BlakHole", "bh\x05\x07", 0}, {"BlakHole", "bh\x07\x07", 0},
 	{"LZFSE", "bvx2", 0}, {"LZFSE", "bvx-", 0}, {"LZFSE", "bvxn", 0},
-	{"InstallShield cabinet", "ISc(", 0}, {"lrzip", "LRZI", 0}, {"lzop", "\x89LZO\x00\r\n\x1A\n", 0},
+	{"lrzip", "LRZI", 0}, {"lzop", "\x89LZO\x00\r\n\x1A\n", 0},
 	{"PEA", "\xEA\x00\x00", 0},
 	{"QEMU disk image", "QFI\xFB", 0}, {"VirtualBox disk image", "\x7F\x10\xDA\xBE", 64}, {"EnCase image", "EVF\x09\x0D\x0A\xFF\x00", 0},
 	{"snappy", "\xFF\x06\x00\x00sNaPpY", 0}, {"SquashFS", "hsqs", 0}, {"StuffIt", "rLau", 10}, {"StuffIt", "StuffIt (c)1997", 0},

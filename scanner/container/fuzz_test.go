@@ -44,6 +44,7 @@ func seeds(t testing.TB) map[string][]byte {
 	out["small.img"] = makeImage(t, "fat.img", "mkfs.fat -C fat.img 64 >/dev/null && mcopy -i fat.img TREE/letter.txt ::", files)
 	out["szdd"], out["kwaj"], out["sis"], out["rar4"], out["rar5"] = szddOf(payload(500)), kwajOf(payload(500)), sisOf(t), rar4Of(payload(300)), rar5Of(payload(300))
 	maps.Copy(out, upxPrograms(t))
+	out["installshield5"], out["installshield6"] = shieldCabinet(t, 5, false), shieldCabinet(t, 6, false)
 	for name, b := range installers(t) {
 		out[name] = b[bytes.Index(b, []byte(nsisMagic))-4:] // without the program before it, so that more of what is changed matters
 	}
