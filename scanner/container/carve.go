@@ -42,7 +42,7 @@ func isProgram(c *Content) bool {
 		return false
 	}
 	if c.At == nil && int64(len(c.Head)) < c.Size { // what it holds can not be asked yet
-		return p.tree != 0 || p.end < c.Size || len(p.slices) > 0
+		return len(p.sections) > 0 || p.end < c.Size || len(p.slices) > 0
 	}
 	some := false
 	_ = p.each(c, func(int64) error { return nil }, func(found) error { some = true; return errNot })

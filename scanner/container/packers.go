@@ -116,8 +116,12 @@ func openPacker(c *Content, l *layer) error {
 	if p == nil {
 		return errNot
 	}
+	name := p.packer(c)
+	if name == "" {
+		return errNot
+	}
 	f := packedContent()
-	f.Text = "The program is packed with " + p.packer(c) + ", which this station cannot open, so nobody can see what is in it."
+	f.Text = "The program is packed with " + name + ", which this station cannot open, so nobody can see what is in it."
 	l.note(f)
 	return nil
 }
