@@ -199,6 +199,7 @@ func bombs(t *testing.T) map[string][]byte {
 		"zip with a lying size":  lying(t),
 		"zip64 of 500 GB":        claims(t),
 		"members without an end": endless(t),
+		"entities of XML":        entityBomb(),
 	}
 	for _, name := range []string{"huge.tar", "one.7z", "one.xz", "one.bz2", "one.zst", "one.lz"} {
 		out[name] = read(t, sparse, name)

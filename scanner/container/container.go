@@ -1,5 +1,6 @@
-// Package container opens what is packed: archives, compressed files, images of disks, installers and packed programs. It
-// finds the members of a file, the members of these, and so on, unpacks each in memory, and hands it to whoever checks content.
+// Package container opens what is packed: archives, compressed files, images of disks, installers, packed programs, documents.
+// It finds the members of a file, the members of these, and so on, unpacks each in memory, and hands it to whoever checks
+// content.
 //
 // It trusts nothing but its own memory. Every size, offset, name and count was chosen by an enemy: none of them sizes an
 // allocation, none is believed without a look at the bytes. What a container is, its bytes say, whatever its name is; what
@@ -26,6 +27,9 @@
 //	archive-damaged  warn   the container is damaged, or its parts contradict each other
 //	archive-hidden   warn   a member that the table of contents does not name, or with another content than it says
 //	member-path      warn   a member whose name leads out of the folder into which it is unpacked
+//	macro            warn   macros that package structure does not see: a sheet of them, or a call of one
+//	document-external warn  a document that loads a template, an object or a page from elsewhere when it is opened
+//	document-link    inform a document that refers to pictures, values or pages elsewhere
 //
 // # Limits
 //

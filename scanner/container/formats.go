@@ -53,6 +53,8 @@ func archives() []format {
 		{"kwaj", isKwaj, openKwaj},
 		{"nsis", isNSIS, openNSIS},
 		{"installshield", isShield, openShield},
+		{"ole", isOle, openOle},
+		{"xml", isXML, openXML},
 	}
 }
 

@@ -53,6 +53,7 @@ func seeds(t testing.TB) map[string][]byte {
 			out[name] = b
 		}
 	}
+	maps.Copy(out, compounds())
 	return out
 }
 
