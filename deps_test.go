@@ -52,7 +52,7 @@ var plan = map[string][]string{
 	"rules/yara":         {"rules", "rules/split", "scanner/report", "scanner/slot", "github.com/hillu/go-yara/v4"},
 	"scanner":            {"rules/blocklist", "scanner/carry", "scanner/container", "scanner/frame", "scanner/report", "scanner/slot", "scanner/structure", "scanner/volume", "scanner/volume/readers", "golang.org/x/sys"},
 	"scanner/blocks":     {"golang.org/x/sys"},
-	"scanner/container":  {"scanner/container/lz", "scanner/container/lzma", "scanner/container/ole", "scanner/report", "scanner/volume", "scanner/volume/readers", "github.com/klauspost/compress", "github.com/nwaples/rardecode/v2", "github.com/pierrec/lz4/v4", "golang.org/x/text"},
+	"scanner/container":  {"scanner/container/lz", "scanner/container/lzma", "scanner/container/ole", "scanner/container/pdf", "scanner/report", "scanner/volume", "scanner/volume/readers", "github.com/klauspost/compress", "github.com/nwaples/rardecode/v2", "github.com/pierrec/lz4/v4", "golang.org/x/text"},
 	"scanner/carry":      {}, // what scanworker and its supervisor agree on
 	"scanner/frame":      {"github.com/fxamacker/cbor/v2"},
 	"scanner/probe":      {"scanner/frame", "scanner/sandbox", "golang.org/x/sys"},
@@ -68,6 +68,7 @@ var plan = map[string][]string{
 	"kiosk/audit/export/pdf": {},
 	"kiosk/audit/forward":    {}, // the one room that opens a connection to another machine
 	"scanner/container/ole":  {},
+	"scanner/container/pdf":  {"github.com/klauspost/compress"},
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 

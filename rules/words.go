@@ -16,11 +16,11 @@ var words = map[report.Check][3]string{
 	report.CheckStructure: {
 		"disguised-program stream-program disguised-script double-extension polyglot autorun shortcut-command shortcut-program " +
 			"shortcut-control-panel shortcut-hidden shortcut-damaged network-path folder-class dicom-preamble check-failed launcher " +
-			"blank-folder root-limit volume-limit packed-content",
+			"blank-folder root-limit volume-limit packed-content document-launch",
 		"executable executable-name script double-extension-text type-mismatch embedded-archive embedded-document self-extracting " +
 			"disk-image macro encrypted-content svg-script autorun-elsewhere shortcut shortcut-overlay dicom-preamble-data " +
 			"dicom-damaged hidden-tree root-program root-script root-shortcut folder-program viewer dicomdir-damaged " +
-			"dicomdir-missing tree-limit archive-limit archive-damaged archive-hidden member-path document-external",
+			"dicomdir-missing tree-limit archive-limit archive-damaged archive-hidden member-path document-external document-script",
 		"autorun-icon folder-recycle web-link dicom-tiff dicom-pdf dicom-cda dicom-model dicomdir-extra dicomdir-names " +
 			"dicomdir-foreign document-link",
 	},

@@ -200,6 +200,8 @@ func bombs(t *testing.T) map[string][]byte {
 		"zip64 of 500 GB":        claims(t),
 		"members without an end": endless(t),
 		"entities of XML":        entityBomb(),
+		"dense streams of a PDF": pdfDense(),
+		"objects that loop":      pdfLoop(),
 	}
 	for _, name := range []string{"huge.tar", "one.7z", "one.xz", "one.bz2", "one.zst", "one.lz"} {
 		out[name] = read(t, sparse, name)

@@ -55,6 +55,7 @@ func archives() []format {
 		{"installshield", isShield, openShield},
 		{"ole", isOle, openOle},
 		{"xml", isXML, openXML},
+		{"pdf", isPDF, openPDF},
 	}
 }
 

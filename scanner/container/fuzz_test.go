@@ -54,6 +54,7 @@ func seeds(t testing.TB) map[string][]byte {
 		}
 	}
 	maps.Copy(out, compounds())
+	maps.Copy(out, pdfs())
 	return out
 }
 
