@@ -29,7 +29,8 @@
 //	member-path      warn   a member whose name leads out of the folder into which it is unpacked
 //	macro            warn   macros that package structure does not see: a sheet of them, or a call of one
 //	document-external warn  a document that loads a template, an object or a page from elsewhere when it is opened
-//	document-launch  block  a document that starts a program; warn if it opens another document
+//	document-launch  block  a document that starts a program
+//	document-opens   warn   a document that opens another one
 //	document-script  warn   a PDF with scripts
 //	document-link    inform a document that refers to pictures, values or pages elsewhere
 //

@@ -56,6 +56,9 @@ func archives() []format {
 		{"ole", isOle, openOle},
 		{"xml", isXML, openXML},
 		{"pdf", isPDF, openPDF},
+		{"rtf", isRTF, openRTF},
+		{"mail", isMail, openMail},
+		{"encoded", isEncoded, openEncoded},
 	}
 }
 

@@ -55,6 +55,8 @@ func seeds(t testing.TB) map[string][]byte {
 	}
 	maps.Copy(out, compounds())
 	maps.Copy(out, pdfs())
+	maps.Copy(out, mails())
+	maps.Copy(out, texts())
 	return out
 }
 

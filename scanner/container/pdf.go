@@ -284,7 +284,11 @@ func (d *document) action(v pdf.Dict, where string) {
 	case pdf.Name("JavaScript"):
 		d.l.note(documentScript())
 	case pdf.Name("Launch"):
-		d.l.note(documentLaunch(d.launches(v)))
+		if d.launches(v) {
+			d.l.note(documentLaunch())
+		} else {
+			d.l.note(documentOpens())
+		}
 	case pdf.Name("URI"), pdf.Name("GoToR"), pdf.Name("GoToE"), pdf.Name("SubmitForm"), pdf.Name("ImportData"):
 		d.l.note(documentLink())
 	}
@@ -358,13 +362,14 @@ func documentScript() report.Finding {
 		Text: "The document holds scripts, which run when it is opened or used."}
 }
 
-func documentLaunch(program bool) report.Finding {
-	f := report.Finding{Check: report.CheckStructure, Rule: "document-launch", Severity: report.Warn, Offset: -1,
+func documentLaunch() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "document-launch", Severity: report.Block, Offset: -1,
+		Text: "The document starts a program."}
+}
+
+func documentOpens() report.Finding {
+	return report.Finding{Check: report.CheckStructure, Rule: "document-opens", Severity: report.Warn, Offset: -1,
 		Text: "The document opens another document."}
-	if program {
-		f.Severity, f.Text = report.Block, "The document starts a program."
-	}
-	return f
 }
 
 // plainText is a text of a PDF as UTF-8, as far as it says that it is UTF-16 (7.9.2.2).

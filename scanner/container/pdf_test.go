@@ -156,7 +156,7 @@ func TestWhatAPDFMakesAReaderDoIsTold(t *testing.T) {
 		{"<</S/URI/URI(http://x.example/)>>", "document-link", report.Inform},
 		{"<</OpenAction<</S/JavaScript/JS(app.alert\\(1\\))>>>>", "document-script", report.Warn},
 		{"<</S/J#61vaScript/#4aS 2 0 R>>", "document-script", report.Warn},
-		{"<</AA<</O<</S/Launch/F(letter.doc)>>>>>>", "document-launch", report.Warn},
+		{"<</AA<</O<</S/Launch/F(letter.doc)>>>>>>", "document-opens", report.Warn},
 		{"<</S/Launch/F(setup.exe)>>", "document-launch", report.Block},
 		{"<</S/Launch/Win<</F(letter.doc)/P(/x)>>>>", "document-launch", report.Block},
 		{"<</S/URI/S/Launch/F(setup.exe)>>", "document-link", report.Inform},

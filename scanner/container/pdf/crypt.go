@@ -178,7 +178,7 @@ func harder(sum []byte) []byte {
 			s := sha512.Sum512(text)
 			sum = s[:]
 		}
-		if i >= 63 && int(text[len(text)-1]) <= i-32 {
+		if i >= 63 && int(text[len(text)-1]) <= i-31 {
 			return sum[:32]
 		}
 	}
