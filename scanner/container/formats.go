@@ -59,6 +59,9 @@ func archives() []format {
 		{"rtf", isRTF, openRTF},
 		{"mail", isMail, openMail},
 		{"encoded", isEncoded, openEncoded},
+		{"tnef", isTNEF, openTNEF},
+		{"dicom", isDICOM, openDICOM},
+		{"data", isData, openData},
 	}
 }
 

@@ -57,6 +57,7 @@ func seeds(t testing.TB) map[string][]byte {
 	maps.Copy(out, pdfs())
 	maps.Copy(out, mails())
 	maps.Copy(out, texts())
+	maps.Copy(out, carriers())
 	return out
 }
 
