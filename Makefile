@@ -13,7 +13,8 @@ APT_TEST  := umockdev procps strace util-linux ntfs-3g mtools dosfstools exfatpr
              btrfs-progs e2fsprogs xfsprogs cryptsetup-bin f2fs-tools squashfs-tools udftools xorriso genisoimage p7zip-full \
              zip xz-utils bzip2 zstd lz4 lzip ncompress cpio gcab arj jlha-utils fp-utils-3.2.2 qemu-utils \
              erofs-utils jfsutils reiserfsprogs apfsprogs hfsutils makefs swtpm softhsm2 python3 \
-             libxml2-utils poppler-utils fonts-urw-base35 zbar-tools nsis unzip qpdf
+             libxml2-utils poppler-utils fonts-urw-base35 zbar-tools nsis unzip qpdf \
+             libreoffice-writer-nogui libreoffice-calc-nogui msitools
 APT_UI    := gcc libc6-dev libgl1-mesa-dev xorg-dev
 APT_SCREEN := $(APT_UI) libgl1-mesa-dri xvfb xdotool x11-utils imagemagick zbar-tools poppler-utils
 APT_BENCH := clamav

@@ -20,7 +20,8 @@ var words = map[report.Check][3]string{
 		"executable executable-name script double-extension-text type-mismatch embedded-archive embedded-document self-extracting " +
 			"disk-image macro encrypted-content svg-script autorun-elsewhere shortcut shortcut-overlay dicom-preamble-data " +
 			"dicom-damaged hidden-tree root-program root-script root-shortcut folder-program viewer dicomdir-damaged " +
-			"dicomdir-missing tree-limit archive-limit archive-damaged archive-hidden member-path document-external document-opens document-script",
+			"dicomdir-missing tree-limit archive-limit archive-damaged archive-hidden member-path " +
+			"document-external document-opens document-script",
 		"autorun-icon folder-recycle web-link dicom-tiff dicom-pdf dicom-cda dicom-model dicomdir-extra dicomdir-names " +
 			"dicomdir-foreign document-link",
 	},

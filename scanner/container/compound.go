@@ -41,8 +41,11 @@ func openOle(c *Content, l *layer) error {
 	if f.Damaged {
 		l.damaged()
 	}
-	d := &compound{f: f, l: l, projects: map[int]map[string]int64{}}
+	d := &compound{f: f, l: l, projects: map[int]map[string]int64{}, named: map[property]int{}}
 	for i := range f.Entries {
+		if e := &f.Entries[i]; strings.HasPrefix(e.Name, "__substg1.0_370") {
+			d.named[property{e.Parent, strings.ToUpper(e.Name)}] = i
+		}
 		if e := &f.Entries[i]; strings.EqualFold(e.Name, "dir") || strings.EqualFold(e.Name, "_VBA_PROJECT") {
 			if err := d.project(e); err != nil {
 				return err
@@ -62,6 +65,13 @@ type compound struct {
 	f        *ole.File
 	l        *layer
 	projects map[int]map[string]int64 // by storage: where the sources of its modules begin
+	named    map[property]int         // what can name an attachment
+}
+
+// property is a stream of a storage.
+type property struct {
+	storage int
+	name    string
 }
 
 // project reads what a project says of its modules. Without that, or against it, the sources are searched for.
@@ -247,23 +257,21 @@ func (d *compound) slides(e *ole.Entry, s *ole.Stream) error {
 // the short one, in UTF-16 or in a code page.
 func (d *compound) attachmentName(e *ole.Entry) string {
 	for _, want := range []string{"__substg1.0_3707001F", "__substg1.0_3707001E", "__substg1.0_3704001F", "__substg1.0_3704001E"} {
-		for i := range d.f.Entries {
-			n := &d.f.Entries[i]
-			if n.Parent != e.Parent || !strings.EqualFold(n.Name, want) || n.Size > maxProperty {
-				continue
-			}
-			s := d.f.Stream(n)
-			b := make([]byte, s.Size())
-			if k, _ := s.ReadAt(b, 0); k < len(b) {
-				continue
-			}
-			name := string(b)
-			if strings.HasSuffix(want, "F") {
-				name = wideText(b)
-			}
-			if name = strings.TrimRight(name, "\x00"); name != "" {
-				return lastPart(name, "attachment")
-			}
+		i, ok := d.named[property{e.Parent, strings.ToUpper(want)}]
+		if !ok || d.f.Entries[i].Size > maxProperty {
+			continue
+		}
+		s := d.f.Stream(&d.f.Entries[i])
+		b := make([]byte, s.Size())
+		if k, _ := s.ReadAt(b, 0); k < len(b) {
+			continue
+		}
+		name := string(b)
+		if strings.HasSuffix(want, "F") {
+			name = wideText(b)
+		}
+		if name = strings.TrimRight(name, "\x00"); name != "" {
+			return lastPart(name, "attachment")
 		}
 	}
 	return ""

@@ -61,6 +61,9 @@ func openEncoded(c *Content, l *layer) error {
 	b := c.piece(0, min(c.Size, encodedReach, int64(len(c.Head))))
 	at, word := encodedAt(b, 0)
 	for at >= 0 {
+		if err := l.spend(int64(len(b) - at)); err != nil { // the search for the next
+			return err
+		}
 		line, _, _ := bytes.Cut(b[at:min(len(b), at+maxText)], []byte("\n"))
 		text := strings.TrimRight(string(line), "\r")
 		body := c.section(int64(at), c.Size-int64(at))

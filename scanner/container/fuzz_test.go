@@ -58,6 +58,7 @@ func seeds(t testing.TB) map[string][]byte {
 	maps.Copy(out, mails())
 	maps.Copy(out, texts())
 	maps.Copy(out, carriers())
+	maps.Copy(out, offices(t))
 	return out
 }
 

@@ -32,7 +32,8 @@ const (
 var tooManyEntities = &limit{report.TooLarge, fmt.Sprintf("The entities of the text stand for more than %d MiB, or for themselves.", maxExpansion>>20)}
 
 // xmlWords are what makes a file of XML worth reading.
-var xmlWords = []string{"<!ENTITY", "/package/2006/relationships", "/package/relationships", "encryption-data", "script:module", "xlink:href"}
+var xmlWords = []string{"<!ENTITY", "/package/2006/relationships", "/package/relationships", "encryption-data", "script:module", "xlink:href",
+	"office:binary-data", "binData", "binaryData"}
 
 func isXML(c *Content) bool {
 	head := c.piece(0, min(c.Size, 256))
@@ -66,6 +67,11 @@ func narrowed(b []byte) []byte {
 	return bytes.TrimPrefix([]byte(string(utf16.Decode(u))), []byte("\uFEFF"))
 }
 
+// binaryXML reports whether files stand in a text.
+func binaryXML(text []byte) bool {
+	return bytes.Contains(text, []byte("binary-data")) || bytes.Contains(text, []byte("binData")) || bytes.Contains(text, []byte("binaryData"))
+}
+
 func openXML(c *Content, l *layer) error {
 	text := narrowed(c.piece(0, min(c.Size, maxXML)))
 	if err := l.spend(int64(len(text))); err != nil {
@@ -79,6 +85,8 @@ func openXML(c *Content, l *layer) error {
 	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // the words that count are ASCII
 	var source strings.Builder
 	module := ""
+	var inserted bytes.Buffer // a file that stands in the text, as flat OpenDocument and the XML of Word have it
+	in, count := "", 0
 	for range maxXMLTokens {
 		t, err := d.RawToken()
 		if err != nil {
@@ -88,6 +96,11 @@ func openXML(c *Content, l *layer) error {
 		case xml.StartElement:
 			if err := l.element(t); err != nil {
 				return err
+			}
+			switch t.Name.Local {
+			case "binary-data", "binData", "binaryData":
+				in = t.Name.Local
+				inserted.Reset()
 			}
 			if t.Name.Space == "script" && t.Name.Local == "module" {
 				module = "macro"
@@ -99,7 +112,23 @@ func openXML(c *Content, l *layer) error {
 			if module != "" {
 				source.Write(t)
 			}
+			if in != "" {
+				inserted.Write(t)
+			}
+		case xml.EndElement:
+			if in == "" || t.Name.Local != in {
+				continue
+			}
+			in = ""
+			count++
+			body := bytes.Clone(inserted.Bytes())
+			if err := l.member(Member{Name: fmt.Sprintf("data %d", count), Size: -1, Open: func() (io.Reader, error) { return newBase64(bytes.NewReader(body)), nil }}); err != nil {
+				return err
+			}
 		}
+	}
+	if c.Size > maxXML && (binaryXML(text) || bytes.Contains(text, []byte("/relationships"))) { // more of the same may be behind
+		l.result.refuse(tooHungry.outcome, archiveLimit(tooHungry.text))
 	}
 	if module == "" {
 		return nil
@@ -169,16 +198,19 @@ func documentLink() report.Finding {
 // entities reads the declarations of a document type, wherever they stand, and adds up what they stand for.
 func (l *layer) entities(text string) error {
 	values := map[string]string{}
-	for {
+	for n := 0; ; n++ {
 		_, after, ok := strings.Cut(text, "<!ENTITY")
 		if !ok {
 			break
 		}
+		if n == maxEntities {
+			return tooManyEntities
+		}
 		text = after
 		rest := strings.TrimLeft(after, " \t\r\n%")
-		end := strings.IndexAny(rest, " \t\r\n")
+		end := strings.IndexAny(rest[:min(len(rest), maxControl)], " \t\r\n")
 		if end < 0 {
-			break
+			continue
 		}
 		name, rest := rest[:end], strings.TrimLeft(rest[end:], " \t\r\n")
 		if strings.HasPrefix(rest, "SYSTEM") || strings.HasPrefix(rest, "PUBLIC") {
@@ -190,9 +222,6 @@ func (l *layer) entities(text string) error {
 		}
 		if value, _, ok := strings.Cut(rest[1:], rest[:1]); ok && values[name] == "" { // the first counts
 			values[name] = value
-		}
-		if len(values) > maxEntities {
-			return tooManyEntities
 		}
 	}
 	sizes := map[string]int64{}

@@ -394,10 +394,10 @@ func nameOf(b []byte) string {
 		case c == '/' || c == '\\':
 			out.WriteByte('_')
 		case c >= 0x3800 && c < 0x4800: // Windows Installer puts two letters into one
-			out.WriteByte(msiLetter(c & 0x3F))
-			out.WriteByte(msiLetter((c >> 6) & 0x3F))
+			out.WriteByte(msiLetter(c - 0x3800))
+			out.WriteByte(msiLetter((c - 0x3800) >> 6))
 		case c >= 0x4800 && c < 0x4840:
-			out.WriteByte(msiLetter(c & 0x3F))
+			out.WriteByte(msiLetter(c - 0x4800))
 		case c == 0x4840: // and marks its tables
 			out.WriteByte('!')
 		default:
@@ -408,5 +408,5 @@ func nameOf(b []byte) string {
 }
 
 func msiLetter(c rune) byte {
-	return "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"[(c-0x3800)&0x3F]
+	return "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"[c&0x3F]
 }
