@@ -65,10 +65,10 @@ var plan = map[string][]string{
 
 	"scanner/container/lz":   {},
 	"scanner/container/lzma": {},
-	"kiosk/audit/export/pdf": {},
-	"kiosk/audit/forward":    {}, // the one room that opens a connection to another machine
 	"scanner/container/ole":  {},
 	"scanner/container/pdf":  {"github.com/klauspost/compress"},
+	"kiosk/audit/export/pdf": {},
+	"kiosk/audit/forward":    {}, // the one room that opens a connection to another machine
 
 	"scanner/sandbox/early": {}, // C, for yaraworker and usbreader alone
 
