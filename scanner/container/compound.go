@@ -96,7 +96,7 @@ func (d *compound) project(e *ole.Entry) error {
 func (d *compound) stream(e *ole.Entry) error {
 	s := d.f.Stream(e)
 	section := io.NewSectionReader(s, 0, s.Size())
-	m := Member{Name: e.Path, Size: e.Size, At: section, Hidden: e.Orphan, Open: opens(section)}
+	m := Member{Name: e.Path, Size: e.Size, At: section, Hidden: e.Orphan, Open: asItLies(section)}
 	attachment := strings.HasPrefix(e.Name, "__substg1.0_3701")
 	if attachment {
 		if name := d.attachmentName(e); name != "" {
@@ -154,11 +154,11 @@ func (d *compound) part(name string, n ole.Native, r io.ReaderAt) error {
 		name = name[:strings.LastIndexByte(name, '/')+1] + lastPart(n.Name, "file")
 	}
 	section := io.NewSectionReader(r, n.At, n.Size)
-	return d.hand(Member{Name: name, Size: -1, At: section, Open: opens(section)}, false)
+	return d.hand(Member{Name: name, Size: -1, At: section, Open: asItLies(section)}, false)
 }
 
-// opens is how a member begins that lies as it is in its container.
-func opens(s *io.SectionReader) func() (io.Reader, error) {
+// asItLies is how a member begins that lies as it is in its container.
+func asItLies(s *io.SectionReader) func() (io.Reader, error) {
 	return func() (io.Reader, error) { return io.NewSectionReader(s, 0, s.Size()), nil }
 }
 
@@ -238,7 +238,7 @@ func (d *compound) slides(e *ole.Entry, s *ole.Stream) error {
 			d.l.result.refuse(report.Encrypted)
 		case id == object:
 			body := io.NewSectionReader(s, at+8, min(size, s.Size()-at-8))
-			m := Member{Name: e.Path + " (object)", Size: -1, At: body, Open: opens(body)}
+			m := Member{Name: e.Path + " (object)", Size: -1, At: body, Open: asItLies(body)}
 			if instance == 1 {
 				m.At, m.Open = nil, func() (io.Reader, error) { // the size, and two bytes of zlib (RFC 1950)
 					return flate.NewReader(io.NewSectionReader(body, 6, max(0, body.Size()-6))), nil

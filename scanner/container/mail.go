@@ -234,7 +234,7 @@ func (m *mailReader) end(at int64) error {
 	case "x-uuencode", "uuencode", "x-uue", "uue":
 		member.Open = func() (io.Reader, error) { return newUU(io.NewSectionReader(body, 0, body.Size())), nil }
 	default:
-		member.At, member.Open = body, opens(body)
+		member.At, member.Open = body, asItLies(body)
 	}
 	return m.l.member(member)
 }

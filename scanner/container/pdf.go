@@ -458,12 +458,12 @@ func (d *document) hand(o pdf.Place) error {
 	}
 	m := Member{Name: name, Size: -1}
 	if _, err := d.open(stream, data, o); errors.Is(err, errUnknown) {
-		m.Unknown, m.At, m.Open = true, data, opens(data)
+		m.Unknown, m.At, m.Open = true, data, asItLies(data)
 		return d.l.member(m)
 	}
 	m.Open = func() (io.Reader, error) { return d.open(stream, data, o) }
 	if filters, err := pdf.Filters(stream, d.resolve); err == nil && d.key == nil && (len(filters) == 0 || filters[0].Picture()) {
-		m.At, m.Open = data, opens(data)
+		m.At, m.Open = data, asItLies(data)
 	}
 	return d.l.member(m)
 }

@@ -36,7 +36,7 @@ func openTNEF(c *Content, l *layer) error {
 	flush := func() error {
 		for _, p := range data {
 			body := c.section(p.at, p.size)
-			if err := l.member(Member{Name: name, Size: p.size, At: body, Open: opens(body)}); err != nil {
+			if err := l.member(Member{Name: name, Size: p.size, At: body, Open: asItLies(body)}); err != nil {
 				return err
 			}
 		}
