@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -47,6 +49,17 @@ var mutated = []struct {
 		})
 	}},
 	{"NTFS", ntfsStick},
+	{"ext4", func(t *testing.T) mutable {
+		return partition(t, "ext4", "structures of the volume", "mke2fs", "-q", "-F", "-t", "ext4", "-N", "256", "-d", "FOLDER", "IMAGE", "8M")
+	}},
+	{"ext4 without checksums", func(t *testing.T) mutable {
+		return partition(t, "ext4", "structures of the volume", "mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum,^uninit_bg", "-N", "256", "-d", "FOLDER", "IMAGE", "8M")
+	}},
+	{"ISO 9660", func(t *testing.T) mutable {
+		return onDisc(t, "iso9660", 0, "-J", "-joliet-long", "-R")
+	}},
+	// Without the names of ISO 9660, which lead to the same files.
+	{"UDF", func(t *testing.T) mutable { return onDisc(t, "udf", 2*2048, "-udf") }},
 }
 
 // mutable is a stick with what may be changed on it and what must stay: hashes by path.
@@ -110,32 +123,96 @@ func ntfsStick(t *testing.T) mutable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.image.WriteAt(data, mega); err != nil {
-		t.Fatal(err)
-	}
 	if err := stick.WriteMBR(m.image, []stick.Partition{{Start: mega, Bytes: bytes, Type: 0x07}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	src := volumetest.Bytes(data, 512)
-	fs, err := readers.Open(src, volume.Candidate{Bytes: bytes, FileSystem: "ntfs"})
+	m.structures(t, data, mega, "ntfs", "$MFT", "$Bitmap", "directory clusters")
+	return m
+}
+
+// foldered is a folder of files and what must stay of them.
+func foldered(t *testing.T) (dir string, truth map[string]string) {
+	t.Helper()
+	dir, truth = filepath.Join(t.TempDir(), "folder"), map[string]string{}
+	files := stick.CleanFiles()
+	for i := range 60 { // with names that every file system can hold
+		files = append(files, stick.File{Path: fmt.Sprintf("Study %d/Series %d/Bericht für IM%03d.txt", i/20, i/5, i),
+			Data: bytes.Repeat(fmt.Appendf(nil, "file %d\n", i), 1+i*i%2000)})
+	}
+	if err := stick.WriteTree(dir, files); err != nil {
+		t.Fatal(err)
+	}
+	for path, f := range volumetest.Tree(t, dir) {
+		if f.Size > 0 {
+			truth[path] = hex.EncodeToString(f.SHA256[:])
+		}
+	}
+	return dir, truth
+}
+
+// partition is a stick with one partition, which a tool makes of a FOLDER in an IMAGE.
+func partition(t *testing.T, fileSystem, structures, program string, args ...string) mutable {
+	t.Helper()
+	dir, truth := foldered(t)
+	image := filepath.Join(t.TempDir(), "image")
+	for i, arg := range args {
+		args[i] = strings.NewReplacer("FOLDER", dir, "IMAGE", image).Replace(arg)
+	}
+	output(t, exec.Command(program, args...))
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(len(data))
+	m := mutable{stick.NewMemory(size + 2*mega), []volume.Extent{{Start: 0, Bytes: 512}}, truth}
+	if err := stick.WriteMBR(m.image, []stick.Partition{{Start: mega, Bytes: size, Type: 0x83}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.structures(t, data, mega, fileSystem, structures)
+	return m
+}
+
+// onDisc is a medium that is a disc from its first byte on. The beginning of its descriptors may be taken away.
+func onDisc(t *testing.T, fileSystem string, blank int, args ...string) mutable {
+	t.Helper()
+	dir, truth := foldered(t)
+	data, err := os.ReadFile(disc(t, "genisoimage", dir, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[16*2048:][:blank])
+	m := mutable{stick.NewMemory(int64(len(data))), nil, truth}
+	m.structures(t, data, 0, fileSystem, "volume descriptors", "directories and tables", "slack and entries")
+	return m
+}
+
+// structures puts a volume where it belongs, and notes where its structures lie, which a deep walk hands out under names.
+func (m *mutable) structures(t *testing.T, data []byte, at int64, fileSystem string, named ...string) {
+	t.Helper()
+	if _, err := m.image.WriteAt(data, at); err != nil {
+		t.Fatal(err)
+	}
+	fs, err := readers.Open(volumetest.Bytes(data, 512), volume.Candidate{Bytes: int64(len(data)), FileSystem: fileSystem})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fs.Walk(t.Context(), volume.Options{Deep: true}, func(e volume.Entry) error {
 		of := func(part string) bool { return strings.HasPrefix(e.Path, part) }
-		if e.Kind != report.Directory && !slices.ContainsFunc([]string{"$MFT", "$Bitmap", "directory clusters"}, of) {
+		if e.Kind != report.Directory && !slices.ContainsFunc(named, of) {
 			return nil
 		}
 		for _, x := range e.Extents {
 			if x.Start >= 0 {
-				m.metadata = append(m.metadata, volume.Extent{Start: mega + x.Start, Bytes: x.Bytes})
+				m.metadata = append(m.metadata, volume.Extent{Start: at + x.Start, Bytes: x.Bytes})
 			}
 		}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	if len(m.metadata) < 3 {
+		t.Fatalf("only %d places to change", len(m.metadata))
+	}
 }
 
 // T03, on whole programs: whatever is changed in what a stick is made of, the answer comes in time and is one of three, and
