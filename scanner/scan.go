@@ -248,12 +248,24 @@ func (s *scan) medium(ctx context.Context) error {
 	if err := areas.flush(ctx); err != nil {
 		return err
 	}
-	for _, c := range layout.Volumes {
-		if err := s.volume(ctx, c, cache); err != nil {
+	for rest := layout.Volumes; len(rest) > 0; {
+		n := bridged(rest)
+		if err := s.volumesOf(ctx, rest[:n], cache); err != nil {
 			return err
 		}
+		rest = rest[n:]
 	}
 	return nil
+}
+
+// bridged is how many of the first volumes lead to the same files: a disc may name them by ISO 9660 and by UDF (ECMA-167
+// allows both to be recognised on one volume, UDF 2.60 6.11 calls it a bridge).
+func bridged(volumes []volume.Candidate) int {
+	disc := func(c volume.Candidate) bool { return c.FileSystem == "iso9660" || c.FileSystem == "udf" }
+	if len(volumes) > 1 && disc(volumes[0]) && disc(volumes[1]) && volumes[0].Start == volumes[1].Start {
+		return 2
+	}
+	return 1
 }
 
 // layout maps the medium. A panic ends the scan in words: nothing can be read without a layout.
@@ -295,60 +307,93 @@ func accounted(r report.Region, layout *volume.Layout) report.RegionClass {
 	return r.Class
 }
 
-// volume reads one volume, or says why not. Each tree of its names is a volume in the report: a device shows one of them,
-// and what it shows must be what was cleared.
-func (s *scan) volume(ctx context.Context, c volume.Candidate, cache *volume.Cache) error {
-	v := report.Volume{ID: s.volumes, Start: c.Start, Bytes: c.Bytes, FileSystem: c.FileSystem}
-	fs, err := open(cache, c)
-	var trees []volume.Tree
-	if err == nil {
-		trees, err = treesOf(ctx, fs)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if s.volumes += max(len(trees), 1); s.volumes > report.MaxVolumes {
-		return s.halt("The medium is divided into more parts than can be checked.")
-	}
-	if err != nil {
-		v.Reason, v.Outcome = readers.OutcomeOf(c, err)
-		return s.say(ctx, report.Message{Volume: &v})
-	}
-	s.total.Add(max(fs.Used(), 0))
-	for i := range trees {
-		announced := v
-		announced.ID += i
-		if err := s.say(ctx, report.Message{Volume: &announced}); err != nil {
+// volumesOf reads volumes whose files may be the same. Their entries share a window, and so content that both name is read
+// once; behind more than a window of entries it is read for each of them.
+func (s *scan) volumesOf(ctx context.Context, candidates []volume.Candidate, cache *volume.Cache) error {
+	w := s.window(0, 0, 0)
+	var walked []*walkedVolume
+	var expected int64
+	for _, c := range candidates {
+		v, err := s.walkVolume(ctx, c, cache, w, &expected)
+		if err != nil {
 			return err
 		}
-	}
-	w := s.window(v.ID, c.Start, c.Bytes)
-	w.trees = len(trees)
-	summary, err := walk(ctx, fs, volume.Options{Deep: s.job.Deep}, func(e volume.Entry) error { return w.add(ctx, e) })
-	if err != nil {
-		return err
+		if v != nil {
+			walked = append(walked, v)
+		}
 	}
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	if err := s.found(ctx, v.ID, summary.Findings); err != nil {
+	for _, v := range walked {
+		if err := s.settle(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkedVolume is a volume whose entries are in a window.
+type walkedVolume struct {
+	report.Volume
+	trees   []volume.Tree
+	summary volume.Summary
+}
+
+// walkVolume has one volume's entries gathered, or says why not, and then returns nil. Each tree of its names is a volume in
+// the report: a device shows one of them, and what it shows must be what was cleared. expected is how much there is to read in
+// the volumes that were walked before, which hold the same.
+func (s *scan) walkVolume(ctx context.Context, c volume.Candidate, cache *volume.Cache, w *window, expected *int64) (*walkedVolume, error) {
+	v := &walkedVolume{Volume: report.Volume{ID: s.volumes, Start: c.Start, Bytes: c.Bytes, FileSystem: c.FileSystem}}
+	fs, err := open(cache, c)
+	if err == nil {
+		v.trees, err = treesOf(ctx, fs)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if s.volumes += max(len(v.trees), 1); s.volumes > report.MaxVolumes {
+		return nil, s.halt("The medium is divided into more parts than can be checked.")
+	}
+	if err != nil {
+		v.Reason, v.Outcome = readers.OutcomeOf(c, err)
+		return nil, s.say(ctx, report.Message{Volume: &v.Volume})
+	}
+	used := max(fs.Used(), *expected)
+	s.total.Add(used - *expected)
+	*expected = used
+	for i := range v.trees {
+		announced := v.Volume
+		announced.ID += i
+		if err := s.say(ctx, report.Message{Volume: &announced}); err != nil {
+			return nil, err
+		}
+	}
+	w.enter(v.ID, len(v.trees), c)
+	v.summary, err = walk(ctx, fs, volume.Options{Deep: s.job.Deep}, func(e volume.Entry) error { return w.add(ctx, e) })
+	return v, err
+}
+
+// settle ends a volume whose entries were dispatched.
+func (s *scan) settle(ctx context.Context, v *walkedVolume) error {
+	if err := s.found(ctx, v.ID, v.summary.Findings); err != nil {
 		return err
 	}
-	if len(trees) == 1 {
-		trees[0].Label = summary.Label
+	if len(v.trees) == 1 {
+		v.trees[0].Label = v.summary.Label
 	}
-	if err := s.put(ctx, outgoing{end: &volumeEnd{v.ID, trees}}); err != nil {
+	if err := s.put(ctx, outgoing{end: &volumeEnd{v.ID, v.trees}}); err != nil {
 		return err
 	}
-	v.Outcome, v.Reason = summary.Outcome, summary.Reason
+	v.Outcome, v.Reason = v.summary.Outcome, v.summary.Reason
 	switch {
 	case v.Outcome == report.Clean:
 		v.Reason = ""
 	case v.Outcome == report.Flagged: // no outcome of a volume: its findings stand by themselves
 		v.Outcome, v.Reason = report.Unscanned, "The volume was not read in full."
 	}
-	for i, t := range trees {
-		settled := v
+	for i, t := range v.trees {
+		settled := v.Volume
 		settled.ID += i
 		if t.What != "" {
 			if err := s.found(ctx, settled.ID, []report.Finding{nameTree(t.What)}); err != nil {
@@ -450,8 +495,8 @@ func (s *scan) sendInOrder(ctx context.Context) error {
 				if err := s.sendShapes(o.end.first+i, t.Label, trees[o.end.first+i], &shapes); err != nil {
 					return err
 				}
+				delete(trees, o.end.first+i)
 			}
-			clear(trees)
 			continue
 		}
 		if o.unit == nil {

@@ -58,14 +58,33 @@ func TestContentOfManyNamesIsReadOnce(t *testing.T) {
 		files[fmt.Sprintf("F%d.TXT", i)] = fmt.Appendf(nil, "file %d, match warn\n", i)
 		files[fmt.Sprintf("IMAGE %d, longer.DCM", i)] = bytes.Repeat([]byte{byte(i), byte(i >> 8), 3}, 3000)
 	}
-	src := discOf(t, files, "-J", "-R", "-U")
-	m := &metered{Source: src, content: []volume.Extent{{Start: 100 << 10, Bytes: src.Size()}}}
+	t.Run("three trees", func(t *testing.T) { readOnce(t, files, 3, "-J", "-R", "-U") })
+	t.Run("a bridge of ISO 9660 and UDF", func(t *testing.T) { readOnce(t, files, 4, "-J", "-R", "-U", "-udf") })
+	t.Run("a bridge with names of DOS", func(t *testing.T) {
+		short := map[string][]byte{"LARGE.BIN": files["LARGE.BIN"]}
+		for i := range 300 {
+			short[fmt.Sprintf("F%d.TXT", i)] = files[fmt.Sprintf("F%d.TXT", i)]
+		}
+		readOnce(t, short, 2, "-udf")
+	})
+}
+
+func readOnce(t *testing.T, files map[string][]byte, trees int, args ...string) {
+	src := discOf(t, files, args...)
+	image, from := make([]byte, src.Size()), src.Size() // behind every structure
+	src.ReadAt(image, 0)
+	for _, data := range files {
+		from = min(from, int64(bytes.Index(image, data)))
+	}
+	m := &metered{Source: src, content: []volume.Extent{{Start: from, Bytes: src.Size()}}}
 	r := newRig(t, 2, 4*mib, src.Size())
 	rep := mustScan(t, r, m)
-	if !rep.Complete || len(rep.Volumes) != 3 || rep.Tally.Files != 3*uint64(len(files)) {
+	if !rep.Complete || len(rep.Volumes) != trees || rep.Tally.Files != uint64(trees*len(files)) {
 		t.Fatalf("complete %v %v, %d volumes, %d files", rep.Complete, rep.Shortfalls, len(rep.Volumes), rep.Tally.Files)
 	}
-	if amp := float64(m.bytes.Load()-int64(rep.Again.Bytes)) / float64(src.Size()); amp > 1.1 {
+	amp := float64(m.bytes.Load()-int64(rep.Again.Bytes)) / float64(src.Size()-from)
+	t.Logf("read %.3f times", amp)
+	if amp > 1.1 {
 		t.Errorf("read %.2f times", amp)
 	}
 	hashes := map[string]report.Item{}

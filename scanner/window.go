@@ -71,7 +71,7 @@ type unit struct {
 	done    chan struct{}
 }
 
-// window gathers entries of one volume and dispatches them in the order of their first bytes on the medium.
+// window gathers entries of one volume, or of several with the same files, and dispatches them in the order of their first bytes on the medium.
 type window struct {
 	scan    *scan
 	id      int   // of the volume, or of its first tree
@@ -86,6 +86,12 @@ type window struct {
 
 func (s *scan) window(id int, base, bytes int64) *window {
 	return &window{scan: s, id: id, trees: 1, base: base, bytes: bytes}
+}
+
+// enter says that the entries that follow are those of a volume, whose trees are numbered from id. What was gathered before
+// stays: places are those on the medium.
+func (w *window) enter(id, trees int, c volume.Candidate) {
+	w.id, w.trees, w.base, w.bytes = id, trees, c.Start, c.Bytes
 }
 
 // add takes one entry.
@@ -186,8 +192,13 @@ func (w *window) locate(t *task, e volume.Entry) {
 		if x.Start >= 0 {
 			x.Start += w.base
 		}
-		extents = append(extents, x)
 		have += x.Bytes
+		// Two file systems may cut the same run of blocks in different ways: a piece of UDF is shorter than a gigabyte.
+		if last := len(extents) - 1; last >= 0 && x.Start >= 0 && extents[last].Start >= 0 && extents[last].Start+extents[last].Bytes == x.Start {
+			extents[last].Bytes += x.Bytes
+			continue
+		}
+		extents = append(extents, x)
 	}
 	size := e.Size
 	if have < want {
@@ -253,7 +264,9 @@ func (t *task) first() int64 {
 func (w *window) flush(ctx context.Context) error {
 	tasks := w.tasks
 	w.tasks, w.extents, w.inline, w.text = nil, 0, 0, 0
-	slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.first(), b.first()) })
+	slices.SortStableFunc(tasks, func(a, b *task) int {
+		return cmp.Or(cmp.Compare(a.first(), b.first()), cmp.Compare(a.content.bytes, b.content.bytes)) // what is the same side by side
+	})
 	for len(tasks) > 0 {
 		if w.scan.reason() != "" {
 			return errHalted

@@ -52,6 +52,8 @@ var fileSystems = []fileSystem{
 	// A disc is as long as what is on it. Its plain, its Rock Ridge and its Joliet names lead to the same content.
 	{"ISO-9660", 0, 920 << 20, disc("-J", "-joliet-long", "-R", "-U"), 3},
 	{"UDF", 0, 920 << 20, udf, 1},
+	// Both on one disc, as DVDs are.
+	{"bridge", 0, 920 << 20, disc("-J", "-joliet-long", "-R", "-U", "-udf"), 4},
 }
 
 // disc has genisoimage write the volume.
