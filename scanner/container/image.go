@@ -18,6 +18,10 @@ const (
 	imageSector = 512
 	// imageLeast is less than any volume with a file takes.
 	imageLeast = 16 << 10
+	// A disc says what it is in the sectors from the sixteenth on, one byte into each (ECMA-167 2/8). A blank one among the
+	// first stops some systems and not others.
+	recognition = 16*2048 + 1
+	recognized  = 16 // sectors that are looked at
 	// imagePieces bounds the pieces that one file lies in.
 	imagePieces = 1 << 20
 )
@@ -54,8 +58,12 @@ func isImage(c *Content) bool {
 	if c.Size < imageLeast || c.has(c.Size-512, vhdFooter) {
 		return false // the footer makes it a virtual disk
 	}
-	if c.has(32769, "CD001") || c.has(32769, "BEA01") || c.has(34817, "CD001") || c.has(34817, "BEA01") || c.has(34817, "NSR0") ||
-		c.has(512, "EFI PART") || c.has(3, "NTFS    ") || c.has(3, "EXFAT   ") || c.has(3, "-FVE-FS-") || c.has(0, "LUKS\xBA\xBE") {
+	for at := int64(recognition); at < recognition+recognized*2048; at += 2048 {
+		if c.has(at, "CD001") || c.has(at, "BEA01") || c.has(at, "NSR0") {
+			return true
+		}
+	}
+	if c.has(512, "EFI PART") || c.has(3, "NTFS    ") || c.has(3, "EXFAT   ") || c.has(3, "-FVE-FS-") || c.has(0, "LUKS\xBA\xBE") {
 		return true
 	}
 	if b := c.piece(1024, 128); b != nil && le.Uint16(b[56:]) == 0xEF53 && le.Uint32(b) > 0 && le.Uint32(b[4:]) > 0 && le.Uint32(b[24:]) <= 6 && le.Uint32(b[76:]) <= 1 {
@@ -152,13 +160,13 @@ func (l *layer) volume(d *disk, v volume.Candidate, prefix string) error {
 		if l.stopped != nil {
 			return l.stopped
 		}
-		if e.Tree > 0 && e.Kind == report.File {
-			if key := placeOf(&e); seen[key] {
+		// What a tree says is packed, or cannot be read, is not what another says lies there as it is.
+		if e.Kind == report.File && e.Decode == nil && !e.Opaque && (e.Outcome == report.Unscanned || e.Outcome.Seen()) {
+			key := placeOf(&e)
+			if e.Tree > 0 && seen[key] {
 				return l.count()
 			}
-		}
-		if e.Kind == report.File {
-			seen[placeOf(&e)] = true
+			seen[key] = true
 		}
 		return l.entry(d, v.Start, v.Bytes, prefix, e)
 	})
@@ -179,7 +187,7 @@ func (l *layer) volume(d *disk, v volume.Candidate, prefix string) error {
 
 // placeOf tells the content of one entry from another's.
 func placeOf(e *volume.Entry) string {
-	b := le.AppendUint64(nil, uint64(e.Size))
+	b := le.AppendUint64(le.AppendUint64(nil, uint64(e.Size)), uint64(e.Valid))
 	for _, x := range e.Extents {
 		b = le.AppendUint64(le.AppendUint64(b, uint64(x.Start)), uint64(x.Bytes))
 	}
