@@ -51,6 +51,7 @@ var (
 		{"sticks, changed and screened by the whole program", "./kiosk/pratique", "TestT03_MutatedSticksAreNeverClearedWithFilesMissing", []string{"-mutants", "200"}},
 		{"media, changed and scanned", "./scanner", "TestT03_MutatedMediaNeverBreakTheStream", []string{"-mutants", "2000"}},
 		{"containers of every format, changed and opened", "./scanner/container", "TestT07_MutatedContainersNeverBreakTheUnpacker", []string{"-mutants", "1000000"}},
+		{"discs and Linux volumes in files, changed and with bad sectors", "./scanner/container", "TestT03_FaultsInImagesLoseNothingQuietly", []string{"-mutants", "100000"}},
 		{"bombs", "./scanner/container", "TestT07_BombsEndInWordsAndInBoundedMemory", nil},
 		{"sticks with a rule pack, changed and carried off", "./scanner", "TestMutatedSticksAreCarriedOrRefused", []string{"-mutants", "2000"}},
 		{"media that change one block in ten thousand, in a thousand, in a hundred", "./scanner", "TestT04_RareChangesAreSeenAsOftenAsStated", []string{"-liars", "3000"}},
