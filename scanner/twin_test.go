@@ -113,7 +113,12 @@ func readOnce(t *testing.T, files map[string][]byte, trees int, args ...string) 
 // A name that ends the matcher, or content that cannot be read, costs each of its names and no other file.
 func TestFaultsOfSharedContentReachEveryName(t *testing.T) {
 	files := map[string][]byte{"fail-1.txt": []byte("the matcher gives up"), "good.txt": []byte("good"), "bad.bin": bytes.Repeat([]byte("B"), 9000), "later.txt": []byte("later")}
-	src := discOf(t, files, "-J", "-R", "-U")
+	t.Run("three trees", func(t *testing.T) { faultsReach(t, files, 3, "-J", "-R", "-U") })
+	t.Run("a bridge of ISO 9660 and UDF", func(t *testing.T) { faultsReach(t, files, 4, "-J", "-R", "-U", "-udf") })
+}
+
+func faultsReach(t *testing.T, files map[string][]byte, trees int, args ...string) {
+	src := discOf(t, files, args...)
 	data := make([]byte, src.Size())
 	src.ReadAt(data, 0)
 	broken := volumetest.FailAt(src, []volume.Extent{{Start: int64(bytes.Index(data, files["bad.bin"])) + 4096, Bytes: 512}})
@@ -126,8 +131,8 @@ func TestFaultsOfSharedContentReachEveryName(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]report.Outcome{"fail-1.txt": report.Unscanned, "good.txt": report.Clean, "bad.bin": report.Unreadable, "later.txt": report.Clean} {
-		if got := seen[path]; len(got) != 3 || slices.ContainsFunc(got, func(o report.Outcome) bool { return o != want }) {
-			t.Errorf("%s: %v, want %v three times", path, got, want)
+		if got := seen[path]; len(got) != trees || slices.ContainsFunc(got, func(o report.Outcome) bool { return o != want }) {
+			t.Errorf("%s: %v, want %v %d times", path, got, want, trees)
 		}
 	}
 }

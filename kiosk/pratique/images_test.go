@@ -15,12 +15,16 @@ import (
 func TestT06_ImagesInsideFilesAreScreened(t *testing.T) {
 	state := t.TempDir()
 	for name, write := range map[string]func(dir, image string){
-		"disc.iso": func(dir, image string) { output(t, exec.Command("genisoimage", "-quiet", "-J", "-R", "-o", image, dir)) },
+		"disc.iso": func(dir, image string) {
+			output(t, exec.Command("genisoimage", "-quiet", "-J", "-R", "-o", image, dir))
+		},
 		"udf.iso": func(dir, image string) {
 			output(t, exec.Command("genisoimage", "-quiet", "-udf", "-o", image, dir))
 			edit(t, image, func(f stick.Image) { put(t, f, 16*2048, make([]byte, 2*2048)) }) // no ISO 9660
 		},
-		"linux.img": func(dir, image string) { output(t, exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-d", dir, image, "8M")) },
+		"linux.img": func(dir, image string) {
+			output(t, exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-d", dir, image, "8M"))
+		},
 	} {
 		for payload, want := range map[string]int{"nothing to see\n": 0, string(stick.EICAR()): 3} {
 			dir, image := filepath.Join(t.TempDir(), "tree"), filepath.Join(t.TempDir(), name)
