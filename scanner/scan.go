@@ -258,8 +258,8 @@ func (s *scan) medium(ctx context.Context) error {
 	return nil
 }
 
-// bridged is how many of the first volumes lead to the same files: a disc may name them by ISO 9660 and by UDF (ECMA-167
-// allows both to be recognised on one volume, UDF 2.60 6.11 calls it a bridge).
+// bridged is how many of the first volumes lead to the same files: a disc may name them by ISO 9660 and by UDF, as most DVDs
+// do (a bridge disc; the volume recognition sequence of ECMA-167 2/8 has room for the descriptors of both).
 func bridged(volumes []volume.Candidate) int {
 	disc := func(c volume.Candidate) bool { return c.FileSystem == "iso9660" || c.FileSystem == "udf" }
 	if len(volumes) > 1 && disc(volumes[0]) && disc(volumes[1]) && volumes[0].Start == volumes[1].Start {
