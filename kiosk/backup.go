@@ -167,7 +167,7 @@ func restoreLog(ctx context.Context, dir, from, person string, fault func(string
 		return nil, err
 	}
 	defer unlock()
-	if err := s.checkVersion(); err != nil {
+	if _, err := s.checkVersion(); err != nil {
 		return nil, err
 	}
 	if err := s.noneAlive(); err != nil {

@@ -137,7 +137,7 @@ func TestT21_NamesAreShownToTwoPersonsOfWhomOneIsAnAuditor(t *testing.T) {
 			t.Fatalf("the other session's manifest: %+v %v", c, err)
 		}
 		out := t.TempDir()
-		if err := c.Save(out); err != nil {
+		if err := s.Save(t.Context(), c, out); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Lstat(filepath.Join(out, manifestName)); (err != nil) != erased {

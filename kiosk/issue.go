@@ -22,7 +22,7 @@ type Clearance struct {
 	ID           [16]byte
 	Code         string // eight characters, to look it up by; it proves nothing
 	TokenFile    string
-	ManifestFile string // empty if it was erased; devices do without it
+	ManifestFile string // empty if it was erased; devices do without it. In the state it is sealed, Save writes it out
 	QR           string // digits
 	Expires      time.Time
 	LogIndex     uint64
@@ -77,10 +77,9 @@ func (se *session) issueAs(gone context.Context, class, person string, over *ove
 	if err := s.step("folder"); err != nil {
 		return nil, err
 	}
-	if err := writeFrom(filepath.Join(dir, manifestName), se.manifest, 0o600); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	if err := s.keepManifest(ctx, se.id, dir, se.manifest); err != nil {
+		return nil, err
 	}
-
 	if err := s.step("manifest"); err != nil {
 		return nil, err
 	}
@@ -294,35 +293,6 @@ func checkOut(dir string, m *Medium) error {
 	}
 	probe.Close()
 	os.Remove(probe.Name())
-	return nil
-}
-
-// Save copies token and manifest into a folder, which is made if it is not there, and points the clearance at the copies.
-func (c *Clearance) Save(dir string) error {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("save the clearance: %w", err)
-	}
-	if err := os.MkdirAll(abs, 0o755); err != nil {
-		return fmt.Errorf("save the clearance: %w", err)
-	}
-	// The manifest first: a token without its manifest still checks, a manifest without a token is nothing.
-	for _, f := range []*string{&c.ManifestFile, &c.TokenFile} {
-		if *f == "" {
-			continue
-		}
-		from, err := os.Open(*f)
-		if err != nil {
-			return fmt.Errorf("save the clearance: %w", err)
-		}
-		to := filepath.Join(abs, filepath.Base(*f))
-		err = writeFrom(to, from, 0o644)
-		from.Close()
-		if err != nil {
-			return fmt.Errorf("save the clearance: %w", err)
-		}
-		*f = to
-	}
 	return nil
 }
 

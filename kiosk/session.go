@@ -156,7 +156,7 @@ func (se *session) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		if se.want.OutDir != "" {
-			if err := res.Clearance.Save(se.want.OutDir); err != nil {
+			if err := se.state.Save(ctx, res.Clearance, se.want.OutDir); err != nil {
 				return Result{}, err
 			}
 		}

@@ -31,7 +31,8 @@ var (
 )
 
 // stateVersion is the layout of the state folder. A folder with a higher one is left alone.
-const stateVersion = "1"
+// Version 2 seals manifests; those of version 1 are sealed by the next start.
+const stateVersion, plainVersion = "2", "1"
 
 // The state folder:
 //
@@ -52,7 +53,7 @@ const stateVersion = "1"
 //	sign-in             how many wrong PINs there were
 //	incident            there while an incident lasts: nothing is issued
 //	forwarded           the checkpoint of what a collector of events has taken
-//	clearances/ID/      token.cose and manifest
+//	clearances/ID/      token.cose and manifest, which is sealed with a key of names.db
 //	rules/*.yarc        compiled rules, made here (compiled.go); may be deleted
 //	rules/*.list        compiled hash lists, likewise (lists.go)
 //	rules/store/        the installed rule pack and what vouches for it (package rules/pack)
@@ -106,7 +107,8 @@ func (s *State) open(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := s.checkVersion(); err != nil {
+	plain, err := s.checkVersion()
+	if err != nil {
 		return err
 	}
 	if err := s.loadKeys(); err != nil {
@@ -117,6 +119,11 @@ func (s *State) open(ctx context.Context) error {
 	}
 	if err := s.setAsideLost(ctx); err != nil {
 		return err
+	}
+	if plain {
+		if err := s.sealManifests(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.publishTrust(ctx, false); err != nil {
 		return err
@@ -145,22 +152,27 @@ func (s *State) path(elem ...string) string {
 	return filepath.Join(append([]string{s.dir}, elem...)...)
 }
 
-func (s *State) checkVersion() error {
+// checkVersion reports whether the folder is of the version whose manifests are plain.
+func (s *State) checkVersion() (plain bool, err error) {
 	text, err := os.ReadFile(s.path("version"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.write("version", []byte(stateVersion+"\n"), 0o600)
+		return false, s.writeVersion()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrState, err)
+		return false, fmt.Errorf("%w: %w", ErrState, err)
 	}
 	switch got := strings.TrimSpace(string(text)); {
-	case got == stateVersion:
-		return nil
+	case got == stateVersion, got == plainVersion:
+		return got == plainVersion, nil
 	case len(got) > 0 && strings.Trim(got, "0123456789") == "":
-		return fmt.Errorf("%w (state version %s, this program knows %s)", ErrNewer, got, stateVersion)
+		return false, fmt.Errorf("%w (state version %s, this program knows %s)", ErrNewer, got, stateVersion)
 	default:
-		return fmt.Errorf("%w: the file version holds no number", ErrState)
+		return false, fmt.Errorf("%w: the file version holds no number", ErrState)
 	}
+}
+
+func (s *State) writeVersion() error {
+	return s.write("version", []byte(stateVersion+"\n"), 0o600)
 }
 
 // loadKeys reads the keys, and makes those that are not there yet.

@@ -51,7 +51,7 @@
 // No leaf and no row holds a name. Those that somebody may have to be told later, of persons, of devices and of items that are
 // not clean, are in a file of their own, names.db, encrypted: each session, and each entry that belongs to none, has a secret of
 // 32 random bytes; from it come (HKDF-SHA256, info "pratique names v1", 0, and the use) a key "seal" for AES-256-GCM, a key
-// "commit" and a key "items". A leaf commits to its names with HMAC-SHA256(commit, "pratique names v1" ‖ 0 ‖ text), where text
+// "commit", a key "items" and a key "files", for what the caller keeps of a session elsewhere (FileKey). A leaf commits to its names with HMAC-SHA256(commit, "pratique names v1" ‖ 0 ‖ text), where text
 // is the CBOR array [person, serial]. Secrets are wrapped with the key of their month, one of some files that only the station's
 // user may read. To erase is to destroy keys: the tree does not change, and nothing that is left opens what was erased, in a
 // backup neither. A disclosure hands out the keys "commit" and "items" of one session, which prove its names and no others'.

@@ -69,13 +69,14 @@ type secret struct {
 	seal   cipher.AEAD
 	commit []byte
 	items  []byte
+	files  []byte
 }
 
 // newSecret derives what a subject's 32 bytes are used for (HKDF, RFC 5869), so that what is disclosed of one use says nothing
 // of another.
 func newSecret(raw []byte) (*secret, error) {
-	var out [3][]byte
-	for i, use := range []string{"seal", "commit", "items"} {
+	var out [4][]byte
+	for i, use := range []string{"seal", "commit", "items", "files"} {
 		key, err := hkdf.Key(sha256.New, raw, nil, namesPrefix+use, 32)
 		if err != nil {
 			return nil, err
@@ -83,7 +84,7 @@ func newSecret(raw []byte) (*secret, error) {
 		out[i] = key
 	}
 	seal, err := newSeal(out[0])
-	return &secret{seal, out[1], out[2]}, err
+	return &secret{seal, out[1], out[2], out[3]}, err
 }
 
 // newSeal is AES-256-GCM with a random nonce in front. A key seals at most some ten thousand texts, where 2^32 are allowed
@@ -310,6 +311,20 @@ func (n *names) secretOf(ctx context.Context, q querier, subject ID) (*secret, e
 		return nil, err
 	}
 	return newSecret(raw)
+}
+
+// FileKey returns the 32 bytes that a session's files are sealed with outside the log, so that an erasure of its names closes them
+// too. It is ErrErased if there is no such key any more. It asks the table, and not what this process remembers of the session:
+// what is sealed after an erasure could never be opened.
+func (l *Log) FileKey(ctx context.Context, session ID) ([]byte, error) {
+	if l.names == nil || session == (ID{}) {
+		return nil, fmt.Errorf("%w: no names are kept of it", ErrErased)
+	}
+	s, err := l.names.secretOf(ctx, l.names.db, session)
+	if err != nil {
+		return nil, namesError(err)
+	}
+	return s.files, nil
 }
 
 // putEntry seals what the entry at idx is about, and returns what its leaf says of it. It is called while the log is locked for

@@ -345,6 +345,8 @@ func TestT12_ForgedFilesAreRejected(t *testing.T) {
 	}
 	write(t, s.path("manifest"), string(manifest[:len(manifest)-1]))
 	s.check(t, "--manifest", s.path("manifest")).want(t, "manifest cut", 9)
+	write(t, s.path("manifest"), "pratique sealed1"+strings.Repeat("\x00", 100))
+	s.check(t, "--manifest", s.path("manifest")).want(t, "manifest as a station keeps it", exitFailed, "pratique clearance save")
 
 	trust, err := os.ReadFile(s.path("trust"))
 	if err != nil {

@@ -22,6 +22,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -34,6 +35,7 @@ import (
 	"time"
 
 	"pratique/kiosk/clearance"
+	"pratique/kiosk/sealed"
 )
 
 // gcPercent keeps the heap close to what is alive, which is one long list without a pointer in it.
@@ -291,7 +293,11 @@ func loadManifest(path string) (*clearance.Manifest, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return clearance.ReadManifest(f)
+	in := bufio.NewReader(f)
+	if head, _ := in.Peek(sealed.MagicSize); sealed.Is(head) { // what cannot be peeked at, ReadManifest has words for
+		return nil, errors.New("it is sealed, as a station keeps it; pratique clearance save writes one that can be read")
+	}
+	return clearance.ReadManifest(in)
 }
 
 // readFile reads a small file. One more byte than the limit is read, so that what is too long is not cut into something

@@ -122,7 +122,7 @@ func TestDeepScansUnallocatedSpace(t *testing.T) {
 // A folder with the same files is what was cleared, until somebody adds, removes or changes one.
 func TestT13_FolderAsTheDeviceSeesIt(t *testing.T) {
 	state := t.TempDir()
-	_, res := screenJSON(t, "--state", state, sample("clean"))
+	_, res := screenJSON(t, "--state", state, "--out", t.TempDir(), sample("clean"))
 	if res.Clearance == nil {
 		t.Fatal("not cleared")
 	}

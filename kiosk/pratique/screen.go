@@ -65,7 +65,7 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	defer st.Close()
 
 	meter := newMeter(p.stderr)
-	view := &screenView{asJSON: *asJSON}
+	view := &screenView{asJSON: *asJSON, out: *out != ""}
 	if *items {
 		if view.items, err = newItemList(dir); err != nil {
 			return 0, fmt.Errorf("%w: %w", kiosk.ErrState, err)
@@ -148,6 +148,7 @@ func workerDir() (string, error) {
 // screenView turns a result into what a person or a program reads.
 type screenView struct {
 	asJSON bool
+	out    bool      // token and manifest went to a folder of the person's
 	items  *itemList // nil: nobody wants them
 }
 
@@ -421,7 +422,11 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	if c := res.Clearance; c != nil {
 		w.printf("  clearance %s, for %s until %s, log entry %d\n", c.Code, res.Policy.Class, c.Expires.UTC().Format(timeFormat), c.LogIndex)
 		w.printf("  signed with this state's demonstration key: devices refuse it unless told otherwise\n")
-		w.printf("  token     %s\n  manifest  %s\n", c.TokenFile, c.ManifestFile)
+		manifest := c.ManifestFile
+		if !v.out {
+			manifest = sealedManifest(c)
+		}
+		w.printf("  token     %s\n  manifest  %s\n", c.TokenFile, manifest)
 		qr, err := clearance.QRText(c.QR)
 		if err != nil {
 			return err

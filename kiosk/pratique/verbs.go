@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"time"
 
@@ -67,9 +69,23 @@ func (p *program) clearanceShow(ctx context.Context, args []string) (int, error)
 		if cl.Excepted > 0 {
 			w.printf("  excepted  %s: pratique exceptions list --all\n", count(cl.Excepted, "finding", "findings"))
 		}
-		w.printf("  token     %s\n  manifest  %s\n  digits    %s\n%s", c.TokenFile, c.ManifestFile, c.QR, qr)
+		w.printf("  token     %s\n", c.TokenFile)
+		switch err := st.CopyManifest(ctx, c, io.Discard); {
+		case err == nil:
+			w.printf("  manifest  %s\n", sealedManifest(c))
+		case errors.Is(err, kiosk.ErrNoManifest):
+			w.printf("  manifest  none: %v\n", err)
+		default: // token and digits do without, and somebody has to know
+			w.printf("  manifest  DAMAGED: %s\n", printable(err.Error()))
+		}
+		w.printf("  digits    %s\n%s", c.QR, qr)
 		return w.err
 	})
+}
+
+// sealedManifest says how to come by a manifest that lies sealed in the state.
+func sealedManifest(c *kiosk.Clearance) string {
+	return fmt.Sprintf("sealed; pratique clearance save --out DIR %s writes it", c.Code)
 }
 
 func (p *program) clearanceSave(ctx context.Context, args []string) (int, error) {
@@ -91,13 +107,15 @@ func (p *program) clearanceSave(ctx context.Context, args []string) (int, error)
 		if err != nil {
 			return err
 		}
-		if err := c.Save(*out); err != nil {
+		if err := st.Save(ctx, c, *out); err != nil {
 			return err
 		}
 		w := &errWriter{w: p.stdout}
 		w.printf("%s\n", c.TokenFile)
 		if c.ManifestFile != "" {
 			w.printf("%s\n", c.ManifestFile)
+		} else {
+			fmt.Fprintf(p.stderr, "pratique: only the token was saved, with which devices can do: %v\n", kiosk.ErrNoManifest)
 		}
 		return w.err
 	})
