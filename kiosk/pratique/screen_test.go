@@ -103,6 +103,28 @@ func TestJSON(t *testing.T) {
 	if code, stdout, _ := run(t, "pratique", "clearance", "show", "--state", state, c.Code); code != 0 || !strings.Contains(stdout, c.QR) {
 		t.Errorf("show: exit code %d\n%s", code, stdout)
 	}
+	// What is saved is a manifest that a device reads; what lies in the state is not, and clearcheck says where to get one.
+	saved := t.TempDir()
+	if code, _, stderr := run(t, "pratique", "clearance", "save", "--state", state, "--out", saved, c.Code); code != 0 {
+		t.Fatal(stderr)
+	}
+	for manifest, want := range map[string]int{filepath.Join(saved, "manifest"): 0, c.ManifestFile: 1} {
+		code, stdout, stderr := run(t, "clearcheck", "--demo", "--trust", filepath.Join(state, "demo.trust"), "--for", "general",
+			"--token", c.TokenFile, "--manifest", manifest, sample("clean"))
+		if code != want || want == 1 && !strings.Contains(stderr, "pratique clearance save") {
+			t.Errorf("%s: exit code %d\n%s%s", manifest, code, stdout, stderr)
+		}
+	}
+	// Once its session is erased there is none, and that is said in words.
+	if code, _, stderr := run(t, "pratique", "audit", "erase", "--state", state, "--session", c.ID); code != 0 {
+		t.Fatal(stderr)
+	}
+	if code, _, stderr := run(t, "pratique", "clearance", "save", "--state", state, "--out", t.TempDir(), c.Code); code != 0 || !strings.Contains(stderr, "erased") {
+		t.Errorf("save: exit code %d: %s", code, stderr)
+	}
+	if code, stdout, _ := run(t, "pratique", "clearance", "show", "--state", state, c.Code); code != 0 || !strings.Contains(stdout, "manifest  none") {
+		t.Errorf("show: exit code %d\n%s", code, stdout)
+	}
 	// The digits of the QR alone are enough for a device.
 	if code, stdout, stderr := run(t, "clearcheck", "--demo", "--trust", filepath.Join(state, "demo.trust"), "--for", "general", "--qr", c.QR, sample("clean")); code != 0 {
 		t.Errorf("clearcheck --qr: exit code %d\n%s%s", code, stdout, stderr)
