@@ -23,6 +23,12 @@
 // without one signs for whoever boots this machine. The secret is never stored with the box: a secret that lies on the same
 // disk protects nothing.
 //
+// # The counter
+//
+// A station's key in a TPM has a counter beside it: a number that only rises, which the station writes into its log (package
+// kiosk). A log that is put back to an older state shows a smaller one. Counting takes a value that is sealed with the seed, so
+// only who opens the key counts; to look takes the owner's authorisation, which is empty on most machines.
+//
 // # Trust and limits
 //
 // It trusts the process that calls it, the TPM, and the token with its vendor's module, which runs in a process of its own
@@ -121,6 +127,8 @@ type private struct {
 	sign  crypto.Signer
 	pq    *mldsa.PrivateKey // nil for a root
 	close func() error
+
+	counter *Counter // nil where there is none
 }
 
 // New makes a key in a place. It is opened once before it is returned, so that what cannot be used is not enrolled.

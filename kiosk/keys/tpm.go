@@ -27,6 +27,8 @@ type tpmBlobs struct {
 	SeedPublic  []byte `cbor:"3,keyasint,omitempty"`
 	SeedPrivate []byte `cbor:"4,keyasint,omitempty"`
 	PIN         bool   `cbor:"5,keyasint,omitempty"`
+
+	Counter *tpmCounter `cbor:"6,keyasint,omitempty"` // a station's; keys of before have none
 }
 
 // tpmAuth is a PIN as an object's authorisation value, which has at most the 32 bytes of its name algorithm. Wrong ones count
@@ -127,7 +129,7 @@ func (t *tpm) load(public, priv []byte) (tpm2.NamedHandle, error) {
 	return tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}, nil
 }
 
-func (b *Box) newTPM(a Access, secret []byte, pq *mldsa.PrivateKey) error {
+func (b *Box) newTPM(a Access, secret []byte, pq *mldsa.PrivateKey) (err error) {
 	t, err := dialTPM(a.Device)
 	if err != nil {
 		return err
@@ -145,7 +147,16 @@ func (b *Box) newTPM(a Access, secret []byte, pq *mldsa.PrivateKey) error {
 	if pq != nil {
 		data := tpm2.TPMTPublic{Type: tpm2.TPMAlgKeyedHash, NameAlg: tpm2.TPMAlgSHA256,
 			ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, UserWithAuth: true}}
-		if blobs.SeedPublic, blobs.SeedPrivate, err = t.create(data, auth, seed(pq)); err != nil {
+		var counter []byte
+		if blobs.Counter, counter, err = t.newCounter(); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				t.dropCounter(blobs.Counter.Index)
+			}
+		}()
+		if blobs.SeedPublic, blobs.SeedPrivate, err = t.create(data, auth, append(seed(pq), counter...)); err != nil {
 			return err
 		}
 	}
@@ -176,6 +187,7 @@ func (b *Box) loadTPM(t *tpm, auth []byte) (private, error) {
 		return private{}, err
 	}
 	var pq *mldsa.PrivateKey
+	var counter *Counter
 	if b.Use == Station {
 		h, err := t.load(b.TPM.SeedPublic, b.TPM.SeedPrivate)
 		if err != nil {
@@ -186,15 +198,22 @@ func (b *Box) loadTPM(t *tpm, auth []byte) (private, error) {
 		if err != nil {
 			return private{}, fmt.Errorf("%w: TPM: %w", ErrClosed, err)
 		}
-		if pq, err = b.fromSeed(rsp.OutData.Buffer); err != nil {
+		seed, counts, err := b.splitSeed(rsp.OutData.Buffer)
+		if err != nil {
 			return private{}, err
+		}
+		if pq, err = b.fromSeed(seed); err != nil {
+			return private{}, err
+		}
+		if b.HasCounter() {
+			counter = &Counter{t, *b.TPM.Counter, counts, b.Point}
 		}
 	}
 	h, err := t.load(b.TPM.Public, b.TPM.Private)
 	if err != nil {
 		return private{}, err
 	}
-	return private{sign: &tpmSigner{t, h, auth, public}, pq: pq, close: func() error {
+	return private{sign: &tpmSigner{t, h, auth, public}, pq: pq, counter: counter, close: func() error {
 		t.mu.Lock()
 		t.flush(h.Handle)
 		t.mu.Unlock()
