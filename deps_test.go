@@ -103,6 +103,7 @@ var plan = map[string][]string{
 	"testdata/bench":    {"scanner", "scanner/frame", "scanner/report", "scanner/slot", "scanner/volume", "scanner/volume/readers", "scanner/volume/volumetest", "testdata/stick"},
 	"testdata/packs":    {"rules", "rules/pack"},
 	"testdata/stick":    {},
+	"testdata/swtpm":    {},
 	"testdata/mksticks": {"testdata/stick"},
 	"testdata/nightly":  {},
 }
@@ -149,7 +150,7 @@ func list(t *testing.T, env []string, args ...string) []pkg {
 func TestImportsFollowThePlan(t *testing.T) {
 	const module = "pratique/"
 	seen := map[string]bool{}
-	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./ui/...", "./testdata/stick", "./testdata/mksticks", "./testdata/bench", "./testdata/packs", "./testdata/nightly", "./testdata/e2e/...") {
+	for _, p := range list(t, nil, "./kiosk/...", "./scanner/...", "./rules/...", "./ui/...", "./testdata/stick", "./testdata/swtpm", "./testdata/mksticks", "./testdata/bench", "./testdata/packs", "./testdata/nightly", "./testdata/e2e/...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		allowed, ok := plan[name]

@@ -67,6 +67,9 @@ func (se *session) issueAs(gone context.Context, class, person string, over *ove
 	if err != nil {
 		return nil, err
 	}
+	if err := s.countIssue(ctx); err != nil {
+		return nil, err
+	}
 	dir := s.path("clearances", hex.EncodeToString(se.id[:]))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)

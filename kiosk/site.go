@@ -81,6 +81,9 @@ func (s *State) signer() (*clearance.Keys, uint64, error) {
 	if site == nil {
 		return s.station, 0, nil
 	}
+	if err := s.counting.refuses(); err != nil {
+		return nil, 0, err
+	}
 	t, err := s.listed(site.keys)
 	if err != nil {
 		return nil, 0, err

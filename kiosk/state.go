@@ -63,15 +63,16 @@ const stateVersion, plainVersion = "2", "1"
 //	sessions/ID         one locked file for each session under way
 //	sessions/ID.pack    a rule pack from its medium, while it is tried
 type State struct {
-	dir     string
-	log     *audit.Log
-	station *clearance.Keys      // the demonstration key
-	site    atomic.Pointer[site] // who signs in its place; nil where the demonstration key signs
-	names   []byte
-	agreed  agreed   // exceptions
-	refused refusals // rule packs
-	lists   heldLists
-	now     func() time.Time
+	dir      string
+	log      *audit.Log
+	station  *clearance.Keys      // the demonstration key
+	site     atomic.Pointer[site] // who signs in its place; nil where the demonstration key signs
+	names    []byte
+	agreed   agreed   // exceptions
+	refused  refusals // rule packs
+	lists    heldLists
+	counting counting
+	now      func() time.Time
 	// lastSeen is the time of the newest entry that the log had when it was opened; zero if it had none.
 	lastSeen time.Time
 

@@ -360,6 +360,13 @@ type Administered struct {
 	Digest Digest    `cbor:"5,keyasint" json:"digest"`                     // of the trust file or the key; zero if there is none
 }
 
+// What a station says of the counter in its TPM: Number is its value and Digest names it. Between two steps of one counter the
+// value rises, unless an administrator accepted another.
+const (
+	WhatCounted       Word = "log-counted"          // the counter is moved to this value next
+	WhatCountAccepted Word = "log-counter-accepted" // the log is taken to be right where the counter shows this; without a digest there is none
+)
+
 // Pack says that a rule pack was put in force, or why it was not.
 type Pack struct {
 	Rules  Rules `cbor:"1,keyasint" json:"rules"`                      // without a name if what was offered could not be read

@@ -38,6 +38,9 @@ type Result struct {
 	First       time.Time `json:"first,omitzero"` // time of the first entry
 	Last        time.Time `json:"last,omitzero"`  // and of the last
 	Root        tlog.Hash `json:"root"`           // of all entries that were checked
+	Steps       int64     `json:"counter_steps"`  // of the station's counter, as the log has them
+	Counter     uint64    `json:"counter"`        // its value at the newest step, or as it was accepted after it
+	CounterID   Digest    `json:"counter_id"`     // names it; zero if there is none
 	Witnesses   int       `json:"witnesses"`      // heads and leaves of VerifyOptions, and cosigned checkpoints, that agree
 	Cosigned    int       `json:"cosigned"`       // checkpoints with the signature of a trusted witness
 	CosignedTo  int64     `json:"cosigned_to"`    // entries that the newest of them covers
@@ -75,7 +78,8 @@ type verifier struct {
 	subtrees []tlog.Hash // roots of the complete subtrees so far, largest first
 	sessions map[ID]*replay
 	agreed   Agreements // exceptions so far
-	latest   string     // the latest time so far
+	counts   counts
+	latest   string // the latest time so far
 	hashes   *sql.Rows
 	notes    *sql.Rows
 	next     *stored // the next checkpoint in the table; nil at its end
@@ -338,6 +342,10 @@ func (v *verifier) follow(ctx context.Context, e Entry) error {
 	if err := v.followExceptions(e); err != nil {
 		return err
 	}
+	if err := v.counts.follow(e); err != nil {
+		return err
+	}
+	v.res.Steps, v.res.Counter, v.res.CounterID = v.counts.steps, v.counts.value, v.counts.id
 	at, rules := e.Index, ruleFacts{}
 	if e.Session != (ID{}) {
 		if err := v.followSession(ctx, e, rules); err != nil {
@@ -348,6 +356,28 @@ func (v *verifier) follow(ctx context.Context, e Entry) error {
 		}
 	}
 	return v.checkFacts(ctx, e, at, rules)
+}
+
+// counts is the station's counter as the entries so far tell it.
+type counts struct {
+	id    Digest
+	value uint64
+	steps int64
+}
+
+// follow holds a step against the one before. One that does not rise was taken out of another history of the same station.
+func (c *counts) follow(e Entry) error {
+	d, ok := e.Data.(Administered)
+	switch {
+	case !ok || d.What != WhatCounted && d.What != WhatCountAccepted:
+		return nil
+	case d.What == WhatCounted && d.Digest == c.id && d.Number <= c.value:
+		return &Broken{e.Index, fmt.Sprintf("the station's counter was at %d before and is at %d: it only rises", c.value, d.Number)}
+	case d.What == WhatCounted:
+		c.steps++
+	}
+	c.id, c.value = d.Digest, d.Number
+	return nil
 }
 
 // followExceptions holds the steps of exceptions, and the verdicts that rest on them, against those before.

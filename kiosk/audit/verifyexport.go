@@ -71,6 +71,7 @@ func verifyExport(from io.Reader, origin string, keys note.Verifiers, accepted [
 	}
 	res.From = span.From
 	var items exportedItems
+	var steps counts
 	for lines.Scan() {
 		if bytes.HasPrefix(lines.Bytes(), []byte(`{"session":`)) { // an entry's line begins with its index
 			if err := items.add(lines.Bytes()); err != nil {
@@ -84,6 +85,9 @@ func verifyExport(from io.Reader, origin string, keys note.Verifiers, accepted [
 		}
 		e, err := c.line(lines.Bytes())
 		if err != nil {
+			return err
+		}
+		if err := steps.follow(e); err != nil {
 			return err
 		}
 		items.begin(e)

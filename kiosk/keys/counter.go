@@ -162,7 +162,7 @@ func (t *tpm) newCounter() (*tpmCounter, []byte, error) {
 	if _, err := rand.Read(secret); err != nil {
 		return nil, nil, err
 	}
-	secret[counterAuth-1] |= 1 // a TPM takes zeros at the end of an authorisation value away (part 1, 19.6.4.3)
+	withoutZeros(secret)
 	at, err := t.defineCounter(secret)
 	if err != nil {
 		return nil, nil, fmt.Errorf("TPM: counter: %w", err)

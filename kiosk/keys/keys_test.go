@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pratique/kiosk/clearance"
+	"pratique/testdata/swtpm"
 )
 
 // built is the real keyhelper.
@@ -48,30 +49,7 @@ var (
 // newTPMDevice starts a software TPM with an empty state, and returns its socket.
 func newTPMDevice(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tpm-") // a socket's path has at most 107 bytes, which t.TempDir's can exceed
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "tpm.sock")
-	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket, "--flags", "not-need-init,startup-clear")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("swtpm (apt-get install swtpm): %v", err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			return socket
-		}
-		if time.Now().After(end) {
-			t.Fatalf("swtpm does not listen: %s", stderr.String())
-		}
-	}
+	return swtpm.Start(t).Socket
 }
 
 // softHSM is where Debian has the module.

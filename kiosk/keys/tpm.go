@@ -38,7 +38,19 @@ func tpmAuth(secret []byte) []byte {
 		return nil
 	}
 	sum := sha256.Sum256(append([]byte("pratique tpm pin v1\x00"), secret...))
-	return sum[:]
+	return withoutZeros(sum[:])
+}
+
+// withoutZeros makes an authorisation value that everybody reads alike. A TPM takes zeros at its end away (TPM 2.0 Library
+// specification part 1, 19.6.5), and go-tpm v0.9.8 cuts it at the first zero wherever that is: one value in nine would be refused,
+// and count towards the lockout. The values lose a hundredth of a bit for each byte.
+func withoutZeros(auth []byte) []byte {
+	for i, b := range auth {
+		if b == 0 {
+			auth[i] = 1
+		}
+	}
+	return auth
 }
 
 // tpm is an open TPM with its storage root key loaded.

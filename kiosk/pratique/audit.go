@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"pratique/kiosk"
 	"pratique/kiosk/audit"
+	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
 )
 
@@ -252,11 +254,16 @@ func (p *program) auditRestore(ctx context.Context, args []string) (int, error) 
 	set := p.flags("audit restore", "", "audit restore --from /srv/backup/kiosk-3-2026-11-22")
 	from := set.String("from", "", "folder `DIR` of a backup")
 	anew := set.Bool("anew", false, "there is no backup: begin a new log, which says so")
+	counter := set.Bool("counter", false, "the log stays as it is: accept it where the TPM's counter is now, which it says")
+	device := set.String("tpm", keys.DefaultTPM, "`DEVICE` of the TPM with the station's counter")
 	state := stateFlag(set)
 	if err := parse(set, args, 0); err != nil {
 		return 0, err
 	}
-	if (*from != "") == *anew {
+	if *counter && (*from != "" || *anew) {
+		return 0, usagef("audit restore: --counter is for a log that stays: --from DIR and --anew accept the counter themselves")
+	}
+	if !*counter && (*from != "") == *anew {
 		return 0, errNeither("audit restore", "--from DIR", "--anew")
 	}
 	dir, err := stateDir(*state)
@@ -267,11 +274,27 @@ func (p *program) auditRestore(ctx context.Context, args []string) (int, error) 
 		c.Close()
 		return 0, usagef("audit restore: the daemon runs on this state: stop it first")
 	}
+	w := &errWriter{w: p.stdout}
+	if *counter {
+		now, err := acceptCounter(ctx, dir, *device)
+		if err != nil {
+			return 0, err
+		}
+		w.printf("the log is accepted where the counter is: %d\n", now.Value)
+		return exitOK, w.err
+	}
 	res, err := kiosk.RestoreLog(ctx, dir, *from, me())
 	if err != nil {
 		return 0, err
 	}
-	w := &errWriter{w: p.stdout}
+	if box, err := countedBox(dir); err != nil || box != nil { // it is ahead of what was put back
+		if err == nil {
+			_, err = acceptCounter(ctx, dir, *device)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("the log is restored, and the counter not accepted yet (audit restore --counter): %w", err)
+		}
+	}
 	if *anew {
 		w.printf("a new log has begun\n")
 	} else {

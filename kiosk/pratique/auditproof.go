@@ -16,6 +16,7 @@ import (
 	"pratique/kiosk"
 	"pratique/kiosk/audit"
 	"pratique/kiosk/clearance"
+	"pratique/kiosk/keys"
 	"pratique/kiosk/localapi"
 )
 
@@ -52,6 +53,7 @@ func (p *program) auditVerify(ctx context.Context, args []string) (int, error) {
 	export := set.String("export", "", "`FILE` of an export in JSON lines")
 	key := set.String("key", "", "`FILE` with the log's public key (default: the state's key/log.pub)")
 	trust := set.String("trust", "", "trust `FILE` with the keys of logs and witnesses")
+	device := set.String("tpm", keys.DefaultTPM, "`DEVICE` of the TPM with the station's counter, on the station itself")
 	asJSON := set.Bool("json", false, "print one JSON object")
 	var tokens, checkpoints, witnesses fileList
 	set.Var(&tokens, "token", "`FILE` of a token that the station issued; may be given again")
@@ -95,7 +97,17 @@ func (p *program) auditVerify(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return p.verified(res, verifyLine(res), res.Sound, *asJSON)
+	line := verifyLine(res)
+	if res.Sound && ev.State != "" && *log == "" {
+		said, err := heldAgainstCounter(ev.State, *device, &res)
+		if err != nil {
+			return 0, err
+		}
+		if line = verifyLine(res); said != "" {
+			line += "; " + said
+		}
+	}
+	return p.verified(res, line, res.Sound, *asJSON)
 }
 
 func (p *program) verified(res any, line string, sound, asJSON bool) (int, error) {

@@ -274,7 +274,7 @@ func stateChecks(ctx context.Context, dir string) []check {
 	}
 	out = append(out, log, clockCheck(last))
 	if c, ok := enrolledCheck(st); ok {
-		return append(out, c, rosterCheck(ctx, st))
+		return append(out, c, counterCheck(dir, res), rosterCheck(ctx, st))
 	}
 	key := st.Key()
 	if key.Demo {

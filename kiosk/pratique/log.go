@@ -136,6 +136,9 @@ func verifyLine(res audit.Result) string {
 	if res.Unbound > 0 {
 		text += fmt.Sprintf(" (%s without a verdict)", count(uint64(res.Unbound), "session", "sessions"))
 	}
+	if res.Steps > 0 {
+		text += fmt.Sprintf("; %s of the station's counter, up to %d", count(uint64(res.Steps), "step", "steps"), res.Counter)
+	}
 	if res.Witnesses > 0 {
 		text += fmt.Sprintf("; %s from elsewhere agree", count(uint64(res.Witnesses), "record", "records"))
 	}

@@ -69,6 +69,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer d.closeKey()
+	defer d.countLast()
 	d.packs.cfg = kiosk.PackConfig{Root: root, Baseline: shipped, Tighten: cfg.Apply}
 	if err := d.loadPacks(ctx); err != nil {
 		return err
@@ -290,6 +291,7 @@ func (d *daemon) checkup(ctx context.Context) {
 	d.health.set("override", d.overrideAilment(ctx))
 	d.checkClock(ctx)
 	d.health.set("roster", d.people.ailment())
+	d.recount(ctx)
 	d.health.set("key", d.keyAilment())
 	d.health.set("trust", d.trustAilment())
 	d.health.set("recall", d.recallAilment())

@@ -59,8 +59,12 @@ func (d *daemon) keyStamp() string {
 // takeKey opens the key, and lets it sign in the place of what signed before. pause keeps others from issuing meanwhile.
 func (d *daemon) takeKey(ctx context.Context, pause func(func())) (err error) {
 	before, trust := d.state.KeyStamp() // what changes from here on is seen the next time
-	name, k, closeKey := d.enrolledKey(ctx)
-	pause(func() { err = d.state.UseSite(name, k) })
+	name, k, counter, closeKey := d.enrolledKey(ctx)
+	pause(func() {
+		if err = d.state.UseSite(name, k); err == nil && k != nil {
+			d.countFirst(ctx, counter)
+		}
+	})
 	d.closeKey()
 	d.key = siteKey{stamp: before, usable: k != nil && err == nil, close: closeKey}
 	if !d.key.usable {
@@ -78,19 +82,22 @@ func (d *daemon) closeKey() {
 }
 
 // enrolledKey opens the key and holds the trust file against the log. Without a key the station issues nothing.
-func (d *daemon) enrolledKey(ctx context.Context) (name string, k *clearance.Keys, closeKey func()) {
+func (d *daemon) enrolledKey(ctx context.Context) (name string, k *clearance.Keys, counter kiosk.Counter, closeKey func()) {
 	o, name, err := d.tryKey(ctx)
 	if err == nil {
 		if k, err = o.Keys(); err == nil {
 			err = d.state.CheckTrust(ctx)
 		}
 		if err == nil {
-			return name, k, func() { o.Close() }
+			if c := o.Counter(); c != nil { // a nil pointer in an interface would not be none
+				counter = c
+			}
+			return name, k, counter, func() { o.Close() }
 		}
 		o.Close()
 	}
 	d.log.Error("the station's key cannot be used", "error", err)
-	return name, nil, func() {}
+	return name, nil, nil, func() {}
 }
 
 func (d *daemon) tryKey(ctx context.Context) (o *keys.Opened, name string, err error) {
@@ -133,6 +140,33 @@ func (d *daemon) keySecret() ([]byte, error) {
 	return bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")), err
 }
 
+// countFirst holds the log against the counter of the key that signs from now on. What is wrong keeps the station from issuing.
+func (d *daemon) countFirst(ctx context.Context, counter kiosk.Counter) {
+	if err := d.state.UseCounter(ctx, counter); err != nil {
+		d.log.Error("the log does not agree with the station's counter", "error", err)
+	}
+}
+
+// recount looks at the counter as often as at everything else. It is logged when it changes only.
+func (d *daemon) recount(ctx context.Context) {
+	before := d.state.MayIssue()
+	if err := d.state.Recount(ctx); err != nil && !errors.Is(before, kiosk.ErrCounter) {
+		d.log.Error("the log does not agree with the station's counter", "error", err)
+	}
+}
+
+// countTimeLeft is how long the end of a daemon may wait for its TPM.
+const countTimeLeft = 5 * time.Second
+
+// countLast covers what was issued since the counter was moved last.
+func (d *daemon) countLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeLeft)
+	defer cancel()
+	if err := d.state.LastCount(ctx); err != nil {
+		d.log.Error("the station's counter could not be moved", "error", err)
+	}
+}
+
 // keyWarning is how long before its end a key should be followed by another: a month to make, enrol and distribute it.
 const keyWarning = 30 * 24 * time.Hour
 
@@ -141,6 +175,8 @@ func (d *daemon) keyAilment() ailment {
 	err := d.state.MayIssue()
 	key := d.state.Key()
 	switch {
+	case errors.Is(err, kiosk.ErrCounter):
+		return ailment{"The log does not agree with the station's counter, so no clearance is issued: pratique audit verify says more.", true}
 	case errors.Is(err, kiosk.ErrIncident):
 		return ailment{"An incident is under way: no clearance is issued until two people end it.", true}
 	case errors.Is(err, kiosk.ErrNotEnrolled):
