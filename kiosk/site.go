@@ -81,11 +81,11 @@ func (s *State) signer() (*clearance.Keys, uint64, error) {
 	if site == nil {
 		return s.station, 0, nil
 	}
-	if err := s.counting.refuses(); err != nil {
-		return nil, 0, err
-	}
 	t, err := s.listed(site.keys)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := s.counting.refuses(); err != nil { // last: a key that cannot be opened has no counter that can be read
 		return nil, 0, err
 	}
 	return site.keys, t.Version, nil
