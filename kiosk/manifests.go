@@ -13,13 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pratique/kiosk/audit"
+	"pratique/kiosk/clearance"
 	"pratique/kiosk/sealed"
 )
 
 // A manifest holds no name, but who has the session's id, which stands in log and token, can try names against its leaves. So it
 // lies in the state sealed with a key that comes from the session's secret in names.db (package sealed): a disk that is carried
 // away without key/months says nothing, and what an erasure closes stays closed in every copy. It is written in the clear only
-// where a person wants it (Save).
+// where a person wants it (Save), which for who screens at a terminal and names no folder is the state itself (layOut): that is a
+// demonstration's state, never a station's.
 
 // ErrNoManifest says that a clearance has no manifest any more. Devices do without: they compute the root again.
 var ErrNoManifest = errors.New("its manifest was erased with the names of its session, or their key is lost: it cannot be opened any more")
@@ -80,14 +82,42 @@ func (s *State) CopyManifest(ctx context.Context, c *Clearance, w io.Writer) err
 	if err != nil {
 		return logError(err)
 	}
-	r, err := sealed.NewReader(f, key, manifestLabel(c.ID))
-	if err == nil {
-		_, err = io.Copy(w, r)
+	laidOut, err := s.laidOut(f, c)
+	if err == nil && laidOut {
+		_, err = io.Copy(w, f)
+	} else if err == nil {
+		var r *sealed.Reader
+		if r, err = sealed.NewReader(f, key, manifestLabel(c.ID)); err == nil {
+			_, err = io.Copy(w, r)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the manifest of %s: %w", ErrState, c.Code, err)
 	}
 	return nil
+}
+
+// layOut writes the manifest of a demonstration's clearance in the clear to where it lay sealed.
+func (s *State) layOut(ctx context.Context, c *Clearance) error {
+	if !s.Key().Demo || c.ManifestFile == "" {
+		return nil
+	}
+	err := writeFrom(c.ManifestFile, writerTo(func(w io.Writer) (int64, error) { return 0, s.CopyManifest(ctx, c, w) }), 0o600)
+	if err != nil && !errors.Is(err, ErrNoManifest) {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return nil
+}
+
+// laidOut reports whether a manifest lies in the clear and may: in a demonstration's state, for a clearance of its own. Devices hold
+// it against the token.
+func (s *State) laidOut(f io.ReaderAt, c *Clearance) (bool, error) {
+	head := make([]byte, len(clearance.ManifestMagic))
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	key := s.Key()
+	return string(head) == clearance.ManifestMagic && key.Demo && c.Claims.Issuer == key.Issuer, nil
 }
 
 // Save writes token and manifest into a folder, which is made if it is not there, and points the clearance at them. A manifest

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -107,13 +108,32 @@ func TestT10_NoLeafOfAManifestIsOnTheDisk(t *testing.T) {
 	}
 }
 
+// Who screens at a terminal finds the manifest in the state, in the clear; an enrolled station has and takes none there.
+func TestT12_OnlyADemonstrationLaysItsManifestOut(t *testing.T) {
+	s := openState(t, t.TempDir())
+	res, err := s.Screen(t.Context(), Screening{Target: filepath.Join(built.sticks, "clean.img"), Class: "general", Pack: pack(t), Workers: built.bin, LayOut: true})
+	if err != nil || res.Clearance == nil {
+		t.Fatalf("%+v %v", res.Reasons, err)
+	}
+	c := res.Clearance
+	if got := content(t, c.ManifestFile); sealed.Is(got) || !bytes.Equal(got, plain(t, s, c)) {
+		t.Errorf("the manifest in the state begins with %q", got[:min(8, len(got))])
+	}
+	if err := s.UseSite("kiosk-1", newSite(t).keys); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CopyManifest(t.Context(), c, io.Discard); !errors.Is(err, ErrState) {
+		t.Errorf("an enrolled station opens a manifest that is not sealed: %v", err)
+	}
+}
+
 // Each changed byte, each cut, and the manifest of another session in its place.
 func TestT12_AManifestThatWasTamperedWithIsNotSaved(t *testing.T) {
 	s := openState(t, t.TempDir())
 	both := clearedOnes(t, s, 2)
 	c, name := both[0], both[0].ManifestFile
 	good := content(t, name)
-	bad := map[string][]byte{"another session's": content(t, both[1].ManifestFile), "plain": plain(t, s, c), "empty": {}, "longer": append(bytes.Clone(good), 0)}
+	bad := map[string][]byte{"another session's": content(t, both[1].ManifestFile), "empty": {}, "longer": append(bytes.Clone(good), 0)}
 	for i := 0; i < len(good); i += 7 {
 		changed := bytes.Clone(good)
 		changed[i] ^= 0x40

@@ -39,6 +39,7 @@ type Screening struct {
 	Deep    bool
 	Workers string // the folder of scanworker and yaraworker
 	OutDir  string // where token and manifest go besides the state; empty for nowhere
+	LayOut  bool   // a demonstration's manifest lies in the state in the clear, for who looks for it there
 	Slots   int    // yaraworkers side by side; 0 is one for each core
 	// RequireNamespaces refuses to scan where the workers cannot have namespaces of their own.
 	RequireNamespaces bool
@@ -155,10 +156,14 @@ func (se *session) run(ctx context.Context) (Result, error) {
 		if res.Clearance, err = se.issue(ctx, class, localUser()); err != nil {
 			return Result{}, err
 		}
-		if se.want.OutDir != "" {
-			if err := se.state.Save(ctx, res.Clearance, se.want.OutDir); err != nil {
-				return Result{}, err
-			}
+		switch {
+		case se.want.OutDir != "":
+			err = se.state.Save(ctx, res.Clearance, se.want.OutDir)
+		case se.want.LayOut:
+			err = se.state.layOut(ctx, res.Clearance)
+		}
+		if err != nil {
+			return Result{}, err
 		}
 	}
 	return res, nil

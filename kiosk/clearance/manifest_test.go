@@ -349,7 +349,7 @@ func TestT12_EveryChangedByteOfAManifestIsRejected(t *testing.T) {
 }
 
 func TestAManifestsCountsSizeNoAllocation(t *testing.T) {
-	head := append([]byte(manifestMagic), make([]byte, 16)...)
+	head := append([]byte(ManifestMagic), make([]byte, 16)...)
 	head = binary.BigEndian.AppendUint32(head, 1)
 	huge := binary.BigEndian.AppendUint64(bytes.Clone(head), MaxLeaves)
 	allocated := testing.Benchmark(func(b *testing.B) {

@@ -9,8 +9,8 @@ import (
 	"io"
 )
 
-// manifestMagic opens the file. The digit is the version of the format.
-const manifestMagic = "pratique manifest 1\n"
+// ManifestMagic is how a manifest begins. The digit is the version of the format.
+const ManifestMagic = "pratique manifest 1\n"
 
 // WriteTo writes a sealed manifest as a file.
 func (m *Manifest) WriteTo(w io.Writer) (int64, error) {
@@ -18,7 +18,7 @@ func (m *Manifest) WriteTo(w io.Writer) (int64, error) {
 		return 0, errOpen
 	}
 	out := &counter{w: bufio.NewWriterSize(w, 64<<10)}
-	out.Write([]byte(manifestMagic))
+	out.Write([]byte(ManifestMagic))
 	out.Write(m.id[:])
 	out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(m.volumes))))
 	in := m.merge()
@@ -62,15 +62,15 @@ func (c *counter) Write(p []byte) {
 // token, which Verify does.
 func ReadManifest(r io.Reader) (*Manifest, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
-	var head [len(manifestMagic) + 16 + 4]byte
+	var head [len(ManifestMagic) + 16 + 4]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
 		return nil, manifestEnd(err)
 	}
-	if string(head[:len(manifestMagic)]) != manifestMagic {
+	if string(head[:len(ManifestMagic)]) != ManifestMagic {
 		return nil, fmt.Errorf("manifest: %w: not a manifest of version 1", ErrMalformed)
 	}
-	m := NewManifest([16]byte(head[len(manifestMagic):]))
-	volumes := binary.BigEndian.Uint32(head[len(manifestMagic)+16:])
+	m := NewManifest([16]byte(head[len(ManifestMagic):]))
+	volumes := binary.BigEndian.Uint32(head[len(ManifestMagic)+16:])
 	if volumes > MaxVolumes {
 		return nil, fmt.Errorf("manifest: %w: %d volumes", ErrMalformed, volumes)
 	}

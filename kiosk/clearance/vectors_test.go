@@ -168,7 +168,7 @@ func makeVectors(t testing.TB) *vectors {
 	last := bytes.Clone(file)
 	last[len(last)-1] ^= 1
 	cut := bytes.Clone(file[:len(file)-leafBytes])
-	cut[len(manifestMagic)+16+4+7]-- // and the number of leaves with it
+	cut[len(ManifestMagic)+16+4+7]-- // and the number of leaves with it
 	for name, data := range map[string][]byte{
 		"good": file, "cut": file[:len(file)-10], "one leaf less": cut, "one bit changed": last, "a byte more": append(bytes.Clone(file), 0),
 		"of another clearance": manifestBytes(t, vectorManifest(t, [16]byte{9}, v.Contents["cleared"])),

@@ -65,7 +65,7 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 	defer st.Close()
 
 	meter := newMeter(p.stderr)
-	view := &screenView{asJSON: *asJSON, out: *out != ""}
+	view := &screenView{asJSON: *asJSON}
 	if *items {
 		if view.items, err = newItemList(dir); err != nil {
 			return 0, fmt.Errorf("%w: %w", kiosk.ErrState, err)
@@ -73,7 +73,7 @@ func (p *program) screen(ctx context.Context, args []string) (int, error) {
 		defer view.items.close()
 	}
 	res, err := st.Screen(ctx, kiosk.Screening{Target: target, Class: *class, Pack: pack, Deep: *deep || cfg.Scan.Deep, Workers: workers,
-		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, TryCanary: true, OutDir: *out, Item: view.item, Progress: meter.show})
+		Slots: cfg.Scan.Workers, RequireNamespaces: cfg.Scan.RequireNamespaces, TryCanary: true, OutDir: *out, LayOut: *out == "", Item: view.item, Progress: meter.show})
 	meter.clear()
 	if err != nil {
 		return 0, err
@@ -148,7 +148,6 @@ func workerDir() (string, error) {
 // screenView turns a result into what a person or a program reads.
 type screenView struct {
 	asJSON bool
-	out    bool      // token and manifest went to a folder of the person's
 	items  *itemList // nil: nobody wants them
 }
 
@@ -422,11 +421,7 @@ func (v *screenView) text(p *program, target string, res *kiosk.Result) error {
 	if c := res.Clearance; c != nil {
 		w.printf("  clearance %s, for %s until %s, log entry %d\n", c.Code, res.Policy.Class, c.Expires.UTC().Format(timeFormat), c.LogIndex)
 		w.printf("  signed with this state's demonstration key: devices refuse it unless told otherwise\n")
-		manifest := c.ManifestFile
-		if !v.out {
-			manifest = sealedManifest(c)
-		}
-		w.printf("  token     %s\n  manifest  %s\n", c.TokenFile, manifest)
+		w.printf("  token     %s\n  manifest  %s\n", c.TokenFile, c.ManifestFile)
 		qr, err := clearance.QRText(c.QR)
 		if err != nil {
 			return err
