@@ -80,7 +80,7 @@ func (se *session) issueAs(gone context.Context, class, person string, over *ove
 	if err := s.step("folder"); err != nil {
 		return nil, err
 	}
-	if err := s.keepManifest(ctx, se.id, dir, se.manifest); err != nil {
+	if err := s.keepManifest(ctx, se.id, dir, se.manifest, se.want.LayOut && s.Key().Demo); err != nil {
 		return nil, err
 	}
 	if err := s.step("manifest"); err != nil {

@@ -20,8 +20,8 @@ import (
 // A manifest holds no name, but who has the session's id, which stands in log and token, can try names against its leaves. So it
 // lies in the state sealed with a key that comes from the session's secret in names.db (package sealed): a disk that is carried
 // away without key/months says nothing, and what an erasure closes stays closed in every copy. It is written in the clear only
-// where a person wants it (Save), which for who screens at a terminal and names no folder is the state itself (layOut): that is a
-// demonstration's state, never a station's.
+// where a person wants it (Save), which for who screens at a terminal and names no folder is the state itself (Screening.LayOut):
+// that is a demonstration's state, never a station's.
 
 // ErrNoManifest says that a clearance has no manifest any more. Devices do without: they compute the root again.
 var ErrNoManifest = errors.New("its manifest was erased with the names of its session, or their key is lost: it cannot be opened any more")
@@ -34,9 +34,15 @@ type writerTo func(io.Writer) (int64, error)
 
 func (f writerTo) WriteTo(w io.Writer) (int64, error) { return f(w) }
 
-// keepManifest seals a manifest into a clearance's folder: whole, or not at all. If the names of its session were erased
-// meanwhile, none is kept.
-func (s *State) keepManifest(ctx context.Context, id audit.ID, dir string, from io.WriterTo) error {
+// keepManifest seals a manifest into a clearance's folder, or lays it out there: whole, or not at all. If the names of its session
+// were erased meanwhile, none is kept.
+func (s *State) keepManifest(ctx context.Context, id audit.ID, dir string, from io.WriterTo, layOut bool) error {
+	if layOut {
+		if err := writeFrom(filepath.Join(dir, manifestName), from, 0o600); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+		return nil
+	}
 	key, err := s.log.FileKey(ctx, id)
 	if errors.Is(err, audit.ErrErased) {
 		return nil
@@ -93,18 +99,6 @@ func (s *State) CopyManifest(ctx context.Context, c *Clearance, w io.Writer) err
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the manifest of %s: %w", ErrState, c.Code, err)
-	}
-	return nil
-}
-
-// layOut writes the manifest of a demonstration's clearance in the clear to where it lay sealed.
-func (s *State) layOut(ctx context.Context, c *Clearance) error {
-	if !s.Key().Demo || c.ManifestFile == "" {
-		return nil
-	}
-	err := writeFrom(c.ManifestFile, writerTo(func(w io.Writer) (int64, error) { return 0, s.CopyManifest(ctx, c, w) }), 0o600)
-	if err != nil && !errors.Is(err, ErrNoManifest) {
-		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	return nil
 }
@@ -195,7 +189,7 @@ func (s *State) sealPlain(ctx context.Context, id audit.ID, dir string) error {
 	}
 	switch _, err := s.log.FileKey(ctx, id); {
 	case err == nil:
-		return s.keepManifest(ctx, id, dir, f)
+		return s.keepManifest(ctx, id, dir, f, false)
 	case !errors.Is(err, audit.ErrErased):
 		return logError(err)
 	}

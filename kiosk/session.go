@@ -156,14 +156,10 @@ func (se *session) run(ctx context.Context) (Result, error) {
 		if res.Clearance, err = se.issue(ctx, class, localUser()); err != nil {
 			return Result{}, err
 		}
-		switch {
-		case se.want.OutDir != "":
-			err = se.state.Save(ctx, res.Clearance, se.want.OutDir)
-		case se.want.LayOut:
-			err = se.state.layOut(ctx, res.Clearance)
-		}
-		if err != nil {
-			return Result{}, err
+		if se.want.OutDir != "" {
+			if err := se.state.Save(ctx, res.Clearance, se.want.OutDir); err != nil {
+				return Result{}, err
+			}
 		}
 	}
 	return res, nil
