@@ -30,46 +30,62 @@ func (st *Station) Issue(ctx context.Context, id, class string, person Person) (
 	if !st.knows(class) {
 		return localapi.Answer{}, errClass
 	}
+	var a *ask
+	var answer *localapi.Answer
+	err := st.await(ctx, id, func(p *port) (done <-chan struct{}, settled bool, err error) {
+		if !slices.Contains(person.Classes, class) {
+			st.deny(p, class, person, "class")
+			return nil, false, errDenied
+		}
+		a, answer, err = st.ask(p, class, person)
+		if a != nil {
+			done = a.done
+		}
+		return done, answer != nil, err
+	})
+	switch {
+	case err != nil:
+		return localapi.Answer{}, err
+	case answer != nil:
+		return *answer, nil
+	}
+	return a.answer, a.err
+}
+
+// await calls begin until it has settled what somebody wants of the medium in a port, has begun a job, whose end is then waited
+// for, or fails; in between it waits for a change of the port. The lock is held while begin runs. It fails if the medium is not the
+// one any more that was in the port at first. A job goes on without ctx, and is shown to whoever looks.
+func (st *Station) await(ctx context.Context, id string, begin func(*port) (done <-chan struct{}, settled bool, err error)) error {
 	var turn uint64
 	for first := true; ; first = false {
 		st.mu.Lock()
 		p := st.port(id)
 		if p == nil {
 			st.mu.Unlock()
-			return localapi.Answer{}, errPort
+			return errPort
 		}
 		if first {
 			turn = p.turn
 		}
 		if p.turn != turn || st.stopping {
 			st.mu.Unlock()
-			return localapi.Answer{}, errGone
+			return errGone
 		}
-		if !slices.Contains(person.Classes, class) {
-			st.deny(p, class, person, "class")
-			st.mu.Unlock()
-			return localapi.Answer{}, errDenied
-		}
-		a, answer, err := st.ask(p, class, person)
+		done, settled, err := begin(p)
 		changed := p.changed
 		st.mu.Unlock()
-		switch {
-		case err != nil:
-			return localapi.Answer{}, err
-		case answer != nil:
-			return *answer, nil
-		case a != nil:
-			select {
-			case <-a.done:
-				return a.answer, a.err
-			case <-ctx.Done(): // it goes on, and is shown to whoever looks
-				return localapi.Answer{}, context.Cause(ctx)
-			}
+		if err != nil || settled {
+			return err
+		}
+		if done != nil {
+			changed = nil // the job's own end is what counts from here on
 		}
 		select {
+		case <-done:
+			return nil
 		case <-changed:
 		case <-ctx.Done():
-			return localapi.Answer{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -28,41 +28,17 @@ type errand struct {
 // carried off, or with why nothing was, and goes on if the medium is pulled meanwhile: it is not needed any more. It returns a
 // *localapi.Error for what a person can be told, and so does Install.
 func (st *Station) Install(ctx context.Context, id string, use func(context.Context, Offer) (localapi.Pack, error)) (localapi.Pack, error) {
-	var turn uint64
-	for first := true; ; first = false {
-		st.mu.Lock()
-		p := st.port(id)
-		if p == nil {
-			st.mu.Unlock()
-			return localapi.Pack{}, errPort
+	var e *errand
+	err := st.await(ctx, id, func(p *port) (done <-chan struct{}, settled bool, err error) {
+		if e, err = st.bring(p, use); e != nil {
+			done = e.done
 		}
-		if first {
-			turn = p.turn
-		}
-		if p.turn != turn || st.stopping {
-			st.mu.Unlock()
-			return localapi.Pack{}, errGone
-		}
-		e, err := st.bring(p, use)
-		changed := p.changed
-		st.mu.Unlock()
-		if err != nil {
-			return localapi.Pack{}, err
-		}
-		if e != nil {
-			select {
-			case <-e.done:
-				return e.pack, e.err
-			case <-ctx.Done(): // it goes on, and is shown to whoever looks
-				return localapi.Pack{}, context.Cause(ctx)
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return localapi.Pack{}, context.Cause(ctx)
-		}
+		return done, false, err
+	})
+	if err != nil {
+		return localapi.Pack{}, err
 	}
+	return e.pack, e.err
 }
 
 // bring begins to read a pack, or says why not. If it returns nothing, the medium is still being screened or cleared. The
